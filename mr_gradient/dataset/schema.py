@@ -1,0 +1,114 @@
+"""``dataset.json``: what the columns mean and which shards there are.
+
+A data set is a folder with this file and ``shards/NNNNN.safetensors``. The file is written last,
+so a folder without it is not a data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+
+from mr_gradient import storage
+from mr_gradient.errors import DataError
+
+FORMAT, VERSION = "mr_gradient data set", 1
+FILE = "dataset.json"
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One shard: its path in the data set's folder, rows, size and checksum."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns of the examples.
+
+    ``kind``: ``class`` (labels are indices into ``classes``) or ``value`` (labels are numbers).
+    ``scale``: stored features times this are the features that a model sees.
+    """
+
+    features: tuple[str, ...]
+    target: str
+    kind: str
+    classes: tuple[str, ...]
+    dtype: str
+    scale: float
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set that was opened: ``folder`` is absolute."""
+
+    folder: str
+    schema: Schema
+    train: tuple[ShardInfo, ...]
+    held_out: tuple[ShardInfo, ...]
+    options: dict = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Identifies content and order of the shards, wherever the folder lies."""
+        content = [asdict(self.schema), [s.sha256 for s in self.train],
+                   [s.sha256 for s in self.held_out]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def rows(self, part: str) -> int:
+        return sum(shard.rows for shard in getattr(self, part))
+
+    def save(self) -> None:
+        storage.write_json(os.path.join(self.folder, FILE), {
+            "format": FORMAT, "version": VERSION, "schema": asdict(self.schema),
+            "options": self.options,
+            "train": [asdict(shard) for shard in self.train],
+            "held_out": [asdict(shard) for shard in self.held_out]})
+
+
+def is_dataset(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, FILE))
+
+
+def schema_from_json(value: dict) -> Schema:
+    return Schema(features=tuple(value["features"]), target=value["target"], kind=value["kind"],
+                  classes=tuple(value["classes"]), dtype=value["dtype"],
+                  scale=float(value["scale"]))
+
+
+def _shards_from_json(folder: str, rows: list[dict]) -> tuple[ShardInfo, ...]:
+    shards = tuple(ShardInfo(**row) for row in rows)
+    for shard in shards:
+        inside = os.path.normpath(shard.path)
+        if os.path.isabs(inside) or inside.startswith(".."):
+            raise DataError(f"{folder}: shard path {shard.path!r} leaves the data set's folder")
+        if min(shard.rows, shard.bytes) < 0:
+            raise DataError(f"{folder}: shard {shard.path!r} claims {shard.rows} rows")
+    return shards
+
+
+def open_dataset(folder: str) -> Dataset:
+    """Read ``dataset.json``; shards are opened by the tasks.
+
+    Raises ``DataError`` when the folder holds no data set of this version.
+    """
+    folder = os.path.abspath(folder)
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder}: no such folder; make a data set there with "
+                        f"'mr-gradient prepare INPUT --out {folder}'")
+    value = storage.read_json(os.path.join(folder, FILE), "the description of a data set")
+    if value.get("format") != FORMAT or value.get("version") != VERSION:
+        raise DataError(f"{folder}/{FILE}: must be '{FORMAT}' version {VERSION}, found "
+                        f"{value.get('format')!r} version {value.get('version')!r}; prepare again")
+    try:
+        return Dataset(folder, schema_from_json(value["schema"]),
+                       _shards_from_json(folder, value["train"]),
+                       _shards_from_json(folder, value["held_out"]), value.get("options", {}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder}/{FILE}: damaged: {error!r}; prepare again") from None

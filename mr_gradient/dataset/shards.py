@@ -1,0 +1,97 @@
+"""Reading shards: mapped once, kept open, handed out in chunks that fit the cache.
+
+A shard is a safetensors file with ``x`` (rows, features), ``y`` (rows,) and optionally ``weight``
+(rows,). Shards never change, so a process that serves several jobs keeps them mapped: opening one
+again costs as much as a whole pass over it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mr_gradient import storage, tensors
+from mr_gradient.errors import DataError
+
+#: A chunk's features, in the type that the model computes in, are at most this many bytes.
+CHUNK_BYTES = 4 * 1024 * 1024
+_MAX_OPEN = 4096
+
+
+@dataclass
+class Shard:
+    """A mapped shard: ``x`` as stored, ``scale`` times ``x`` as models see it."""
+
+    path: str
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+    scale: float
+    verified: bool = False
+
+    def chunks(self, start: int, stop: int, rows: int, dtype: np.dtype) -> Iterator[tuple]:
+        """Yield ``(x, y, weight)`` of at most ``rows`` rows, ``x`` (n, features) in ``dtype``.
+
+        ``x`` may be a buffer that the next chunk overwrites. ``weight`` is None for all ones.
+        """
+        convert = self.x.dtype != dtype or self.scale != 1.0
+        buffer = np.empty((min(rows, stop - start), self.x.shape[1]), dtype) if convert else None
+        for lo in range(start, stop, rows):
+            hi = min(lo + rows, stop)
+            x = self.x[lo:hi]
+            if convert:
+                x = np.multiply(x, dtype.type(self.scale), out=buffer[:hi - lo],
+                                dtype=dtype, casting="unsafe")
+            weight = None if self.weight is None else self.weight[lo:hi]
+            yield x, self.y[lo:hi], weight
+
+
+_open: dict[str, tuple[tuple, Shard]] = {}
+
+
+def open_shard(path: str, sha256: str = "", verify: bool = False) -> Shard:
+    """Map the shard at ``path``, or return it as this process has it mapped.
+
+    With ``verify`` the content is compared with ``sha256`` once in the life of the process.
+    Raises ``DataError`` when the file is missing, damaged, or other than the checksum says.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"shard {path}: cannot be read: {error.strerror}; "
+                        "prepare the data set again") from None
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    known = _open.get(path)
+    if known and known[0] == identity:
+        shard = known[1]
+    else:
+        shard = _map(path)
+        if len(_open) >= _MAX_OPEN:
+            _open.pop(next(iter(_open)))
+        _open[path] = (identity, shard)
+    if verify and not shard.verified:
+        found = storage.sha256(path)
+        if found != sha256:
+            raise DataError(f"shard {path}: its SHA-256 must be {sha256}, found {found}: the file "
+                            "is corrupted; prepare the data set again")
+        shard.verified = True
+    return shard
+
+
+def _map(path: str) -> Shard:
+    arrays, metadata = tensors.read(path)
+    x, y, weight = arrays.get("x"), arrays.get("y"), arrays.get("weight")
+    if (x is None or y is None or x.ndim != 2 or y.shape != x.shape[:1]
+            or (weight is not None and weight.shape != y.shape)):
+        shapes = {name: array.shape for name, array in arrays.items()}
+        raise DataError(f"shard {path}: must hold x (rows, features) and y (rows,), found {shapes}")
+    return Shard(path, x, y, weight, float(metadata.get("scale", "1")))
+
+
+def rows_per_chunk(features: int, itemsize: int) -> int:
+    """The power of two of rows, 64 to 65,536, whose features fill at most ``CHUNK_BYTES``."""
+    rows = max(1, CHUNK_BYTES // max(1, features * itemsize))
+    return min(65536, max(64, 1 << (rows.bit_length() - 1)))

@@ -1,0 +1,63 @@
+"""``mr-gradient evaluate``: a model's metrics on a prepared data set, by one job."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from mr_gradient import model_folder, models
+from mr_gradient.dataset.schema import Schema, open_dataset
+from mr_gradient.dataset.shards import rows_per_chunk
+from mr_gradient.errors import UsageError
+from mr_gradient.jobs.broadcast import Settings
+from mr_gradient.jobs.launch import job_arguments, launcher
+from mr_gradient.jobs.manifest import make_splits
+from mr_gradient.models.base import layout
+from mr_gradient.strategies.synchronous import Penalty, Synchronous
+from mr_gradient.threads import one_blas_thread
+
+PARTS = {"train": "train", "held-out": "held_out"}
+
+
+def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
+             runner_options: list[str] | None = None, verbose: bool = False) -> dict:
+    """Metrics of the model folder on one part of a data set; by default the held-out part.
+
+    Returns what ``--json`` prints. Raises ``UsageError`` when the data does not fit the model.
+    """
+    started = time.perf_counter()
+    arguments = job_arguments(runner, runner_options or [], verbose)
+    saved, dataset = model_folder.load(model), open_dataset(data)
+    _check_columns(saved.schema, dataset.schema, model, data)
+    part = part or ("held-out" if dataset.held_out else "train")
+    shards = getattr(dataset, PARTS[part])
+    if not shards:
+        raise UsageError(f"--part {part}: {data} has no such part; prepare with --test-fraction")
+    where, precision = layout(saved.model), np.dtype(saved.summary["precision"])
+    settings = Settings(models.to_json(saved.model), precision.name,
+                        rows_per_chunk(len(saved.schema.features), precision.itemsize))
+    splits = [s for s in make_splits(dataset, gradient=False) if s.part == PARTS[part]]
+    parameters = where.flatten(saved.parameters, precision)
+    with one_blas_thread(), launcher(arguments, where.size * 8) as jobs:
+        metrics = Synchronous(jobs, splits, where).run(settings, parameters).metrics[PARTS[part]]
+        metric = {name: metrics[name] for name in ("accuracy", "rmse") if name in metrics}
+        penalty = Penalty.of(saved.model, saved.summary["l2"]).value(parameters)
+        return {"loss": metrics["loss"], "objective": metrics["loss"] + penalty, **metric,
+                "examples": metrics["examples"], "iterations": saved.summary["iterations"],
+                "jobs": jobs.jobs, "seconds": time.perf_counter() - started, "part": part}
+
+
+def _check_columns(model: Schema, data: Schema, model_path: str, data_path: str) -> None:
+    if model.features != data.features:
+        extra = [name for name in data.features if name not in model.features]
+        missing = [name for name in model.features if name not in data.features]
+        raise UsageError(f"--data {data_path}: must have the {len(model.features)} feature columns "
+                         f"of {model_path}; missing {missing[:3]}, not in the model {extra[:3]}")
+    if (model.kind, model.classes) != (data.kind, data.classes):
+        raise UsageError(f"--data {data_path}: the target must be a {model.kind} with classes "
+                         f"{list(model.classes)[:10]}, found a {data.kind} with "
+                         f"{list(data.classes)[:10]}")
+    if model.scale != data.scale:
+        raise UsageError(f"--data {data_path}: its features are scaled by {data.scale:g}, those of "
+                         f"{model_path} by {model.scale:g}; prepare both from the same files")

@@ -1,0 +1,68 @@
+"""What every task of an iteration gets: one safetensors file with parameters and settings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from mr_gradient import models, storage, tensors
+from mr_gradient.blocks import BLOCK_BYTES, Layout
+from mr_gradient.errors import DataError
+from mr_gradient.models.base import Model, layout
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Properties of data and configuration that the bits depend on (law 2).
+
+    ``model``: the model as JSON. ``precision``: float32 or float64, the type of gradients.
+    ``rows_per_chunk``: rows that a model sees at a time. ``seed`` and ``iteration`` key randomness.
+    """
+
+    model: str
+    precision: str
+    rows_per_chunk: int
+    block_bytes: int = BLOCK_BYTES
+    seed: int = 0
+    iteration: int = 0
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """A parameter file that was read: tensors are views of the mapped file."""
+
+    settings: Settings
+    model: Model
+    layout: Layout
+    parameters: dict[str, np.ndarray]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.settings.precision)
+
+
+def write(path: str, settings: Settings, parameters: dict[str, np.ndarray]) -> None:
+    """Write the parameters; not synced, since nothing is resumed from this file."""
+    metadata = {"settings": json.dumps(asdict(settings))}
+    storage.write_atomically(path, tensors.to_chunks(parameters, metadata), sync=False)
+
+
+def read(path: str) -> Broadcast:
+    """Read and check a parameter file: the model's tensors, and no others, in its precision."""
+    arrays, metadata = tensors.read(path)
+    try:
+        settings = Settings(**json.loads(metadata["settings"]))
+        dtype = np.dtype(settings.precision)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a parameter file of mr_gradient: {error!r}") from None
+    if min(settings.rows_per_chunk, settings.block_bytes) < 1:
+        raise DataError(f"{path}: rows_per_chunk and block_bytes must be positive")
+    model = models.from_json(settings.model)
+    where = layout(model)
+    expected = dict(where.shapes)
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != expected or any(array.dtype != dtype for array in arrays.values()):
+        raise DataError(f"{path}: parameters must be {dtype} tensors {expected}, found {found}")
+    return Broadcast(settings, model, where, arrays)

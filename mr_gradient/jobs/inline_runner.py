@@ -1,0 +1,96 @@
+"""mrjob's inline runner, with tasks in forked children and without its costs per job.
+
+Input is cut into one contiguous piece a process, so that a mapper holds splits that are
+neighbours in the tree of law 2. Neither the cut nor the number of processes changes the sums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import ClassVar
+
+from mr_gradient.errors import MrGradientError, from_task
+from mr_gradient.jobs.task import Task
+from mr_gradient.jobs.worker_pool import WorkerPool, why_fork_is_unsafe
+from mrjob.inline import InlineMRJobRunner
+
+#: Below this many bytes, a reducer in this process is done before a child has heard of it.
+_SMALL_REDUCE_BYTES = 1 << 20
+
+
+class InlineRunner(InlineMRJobRunner):
+    """Runs the tasks of a job in this process, or on ``--num-cores N`` in children of it."""
+
+    _shared_pool: ClassVar[WorkerPool | None] = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def kept_workers(cls) -> Iterator[None]:
+        """Keep the children alive for all jobs of the block."""
+        if cls._shared_pool is not None:
+            yield
+            return
+        with WorkerPool(0) as pool:
+            cls._shared_pool = pool
+            try:
+                yield
+            finally:
+                cls._shared_pool = None
+
+    def _num_cores(self) -> int:
+        if why_fork_is_unsafe():
+            return 1
+        return self._opts["num_cores"] or len(os.sched_getaffinity(0))
+
+    def _run_multiple(self, funcs, num_processes: int | None = None) -> None:
+        tasks = list(funcs)
+        size = min(self._num_cores(), len(tasks))
+        if size < 2:
+            for task in tasks:
+                _run_here(task)
+        elif self._shared_pool is not None:
+            self._shared_pool.size = max(self._shared_pool.size, size)
+            self._shared_pool.run(tasks)
+        else:
+            with WorkerPool(size) as pool:
+                pool.run(tasks)
+
+    def _run_task_func(self, task_type: str, step_num: int, task_num: int,
+                       map_split: dict | None = None) -> Task:
+        environment = self._env_for_task(task_type, step_num, task_num, map_split)
+        return Task(
+            self._mrjob_cls.__module__, self._mrjob_cls.__qualname__,
+            list(self._args_for_task(step_num, task_type)),
+            stdin=self._task_input_path(task_type, step_num, task_num),
+            stdout=self._task_output_path(task_type, step_num, task_num),
+            stderr=self._task_stderr_path(task_type, step_num, task_num),
+            folder=self._setup_working_dir(task_type, step_num, task_num),
+            environment={name: str(value) for name, value in environment.items()
+                         if os.environ.get(name) != value})
+
+    def _run_mapper_and_combiner_func(self, step_num: int, task_num: int, map_split: dict):
+        if "combiner" in self._get_step(step_num):
+            return super()._run_mapper_and_combiner_func(step_num, task_num, map_split)
+        return self._run_task_func("mapper", step_num, task_num, map_split)
+
+    def _pick_mapper_split_size(self, input_paths: list[str], step_num: int) -> int:
+        total = sum(os.stat(path).st_size for path in input_paths)
+        return -(-total // self._num_cores())
+
+    def _num_reducers(self, step_num: int) -> int:
+        # mrjob cuts into twice as many pieces as this says, by bytes and at keys.
+        size = os.stat(self._sorted_reducer_input_path(step_num)).st_size
+        return 1 if size < _SMALL_REDUCE_BYTES else self._num_cores()
+
+
+def _run_here(task: Task) -> None:
+    try:
+        task()
+    except MrGradientError:
+        raise
+    except Exception as error:
+        import traceback
+
+        raise from_task(type(error).__name__, str(error), traceback.format_exc()) from error

@@ -1,0 +1,149 @@
+"""Running a job from the driver: scratch folder, arguments, runner, records."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mr_gradient.errors import TaskError, UsageError
+from mr_gradient.jobs.gradient_job import GradientJob
+from mr_gradient.jobs.inline_runner import InlineRunner
+from mr_gradient.jobs.protocol import SUMMARY
+from mr_gradient.partial_gradient import Node
+from mrjob.step import StepFailedException
+
+RUNNERS = ("inline", "local")
+_PREFIX = "mr_gradient-"
+_RESERVED = ("params", "verify_shards", "output_dir", "cat_output", "run_mapper", "run_combiner",
+             "run_reducer", "run_spark", "step_output_dir", "args")
+
+
+@dataclass
+class JobOutput:
+    """What a gradient job yields: a node for each block, a summary for each split."""
+
+    blocks: dict[int, Node] = field(default_factory=dict)
+    summaries: list[dict] = field(default_factory=list)
+
+
+@dataclass
+class Launcher:
+    """Runs gradient jobs on one runner, with files in one scratch folder."""
+
+    arguments: list[str]
+    scratch: str
+    jobs: int = 0
+
+    def run(self, params: str, manifest: str) -> JobOutput:
+        """Run one job over a manifest, and read its output.
+
+        The first job of a driver has the tasks compare the shards with their checksums.
+        Raises the task's own error, or ``TaskError``.
+        """
+        verify = [] if self.jobs else ["--verify-shards"]
+        job = GradientJob([*self.arguments, "--params", params, *verify, manifest])
+        output = JobOutput()
+        try:
+            with job.make_runner() as runner:
+                runner.run()
+                for key, value in job.parse_output(runner.cat_output()):
+                    if key == SUMMARY:
+                        output.summaries.append(value)
+                    elif key in output.blocks:
+                        raise TaskError(f"block {key} came from two reducers")
+                    else:
+                        output.blocks[key] = value
+        except StepFailedException as error:
+            raise TaskError(str(error)) from error
+        self.jobs += 1
+        return output
+
+
+def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
+    """Check a runner's name and mrjob's options; returns them as arguments of a job.
+
+    Raises ``UsageError`` for a runner or an option that mrjob does not know.
+    """
+    if runner not in RUNNERS:
+        raise UsageError(f"-r {runner}: must be one of {', '.join(RUNNERS)}")
+    arguments = ["-r", runner, *options]
+    try:
+        job = GradientJob(arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    defaults = GradientJob(["-r", runner])
+    for name in _RESERVED:
+        if getattr(job.options, name) != getattr(defaults.options, name):
+            value = getattr(job.options, name)
+            found = f"argument {value[0]!r}" if name == "args" else "--" + name.replace("_", "-")
+            raise UsageError(f"{found}: not an option of this command; see --help")
+    set_up_logging(verbose)
+    return arguments
+
+
+def set_up_logging(verbose: bool) -> None:
+    """mrjob's log goes to stderr with ``-v`` and nowhere without."""
+    logger = logging.getLogger("mrjob")
+    logger.handlers[:] = [logging.StreamHandler() if verbose else logging.NullHandler()]
+    logger.setLevel(logging.INFO if verbose else logging.CRITICAL + 1)
+    logger.propagate = False
+
+
+@contextlib.contextmanager
+def launcher(arguments: list[str], broadcast_bytes: int = 0) -> Iterator[Launcher]:
+    """A launcher with a scratch folder and workers that live as long as the block."""
+    with _scratch_folder(broadcast_bytes) as scratch, InlineRunner.kept_workers():
+        if not GradientJob(arguments).options.local_tmp_dir:
+            arguments = [*arguments, "--local-tmp-dir", scratch]
+        yield Launcher(arguments, scratch)
+
+
+@contextlib.contextmanager
+def _scratch_folder(broadcast_bytes: int) -> Iterator[str]:
+    """A private folder, in memory where there is plenty; those of killed drivers are removed.
+
+    An iteration writes about a dozen small files; on a disk that took twice as long as the work.
+    """
+    base = tempfile.gettempdir()
+    with contextlib.suppress(OSError):
+        room = os.statvfs("/dev/shm")
+        if os.access("/dev/shm", os.W_OK) and room.f_bavail * room.f_frsize > 64 * broadcast_bytes:
+            base = "/dev/shm"
+    for name in os.listdir(base):
+        if name.startswith(_PREFIX):
+            _remove_if_abandoned(os.path.join(base, name))
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_abandoned(folder: str) -> None:
+    pid = os.path.basename(folder)[len(_PREFIX):].partition("-")[0]
+    if not pid.isdigit() or os.stat(folder).st_uid != os.getuid():
+        return
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        shutil.rmtree(folder, ignore_errors=True)
+    except PermissionError:
+        pass
+
+
+@contextlib.contextmanager
+def timed(phases: dict[str, float], name: str) -> Iterator[None]:
+    """Add the seconds of the block to ``phases[name]``."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        phases[name] = phases.get(name, 0.0) + time.perf_counter() - started
+
+

@@ -1,0 +1,64 @@
+"""The manifest: a text file with one line of JSON for each split, the input of a job."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+from mr_gradient.dataset.schema import Dataset
+from mr_gradient.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """What one map task works on: rows ``start`` to ``stop`` of a shard.
+
+    ``part`` is the part of the data set that it belongs to. Splits with ``gradient`` are numbered
+    from 0 and come first in the numbering, since the tree of law 2 is over their numbers; the
+    others give metrics only.
+    """
+
+    split: int
+    shard: str
+    start: int
+    stop: int
+    sha256: str
+    part: str
+    gradient: bool
+
+    @classmethod
+    def parse(cls, line: str) -> Split:
+        """From a line of the manifest; Hadoop's NLineInputFormat puts an offset and a tab first."""
+        try:
+            split = cls(**json.loads(line.rpartition("\t")[2]))
+            if not 0 <= split.start <= split.stop or split.split < 0:
+                raise ValueError(f"rows {split.start} to {split.stop}")
+            return split
+        except (ValueError, TypeError) as error:
+            raise DataError(f"manifest line {line[:80]!r}: must be a split as JSON: {error}") from None
+
+
+def make_splits(dataset: Dataset, gradient: bool = True, rows_per_split: int = 0) -> list[Split]:
+    """Splits of both parts of a data set; only training splits can give a gradient.
+
+    A split is a shard, or at most ``rows_per_split`` rows of one. Held-out splits are spread evenly
+    between the others, so that runners which cut the manifest into equal pieces balance the work.
+    """
+    splits: list[Split] = []
+    keys: list[tuple] = []
+    for part in ("train", "held_out"):
+        first = len(splits)
+        for shard in getattr(dataset, part):
+            step = rows_per_split or max(1, shard.rows)
+            for start in range(0, max(1, shard.rows), step):
+                splits.append(Split(
+                    len(splits), os.path.join(dataset.folder, shard.path), start,
+                    min(start + step, shard.rows), shard.sha256, part, gradient and part == "train"))
+        count = len(splits) - first
+        keys += [((i + 0.5) / count, first + i) for i in range(count)]
+    return [splits[number] for _, number in sorted(keys)]
+
+
+def to_lines(splits: list[Split]) -> bytes:
+    return b"".join(json.dumps(asdict(split)).encode() + b"\n" for split in splits)

@@ -1,0 +1,64 @@
+"""What mrjob 0.7.4 still imports and newer Pythons no longer have: ``pipes`` and ``distutils``.
+
+Both are put into ``sys.modules`` on every Python, also where the real ones exist, because there
+``distutils`` drags in setuptools, more than half of mrjob's import time. mrjob uses three names of
+them: ``pipes.quote``, ``distutils.spawn.find_executable`` and ``distutils.version.LooseVersion``.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import shutil
+import sys
+import types
+
+
+@functools.total_ordering
+class LooseVersion:
+    """Versions compared as lists of numbers and words, as in the old distutils."""
+
+    def __init__(self, text: str) -> None:
+        self.version = [int(part) if part.isdigit() else part
+                        for part in re.findall(r"\d+|[a-z]+", text)]
+
+    @staticmethod
+    def _parts(other: LooseVersion | str) -> list:
+        return (other if isinstance(other, LooseVersion) else LooseVersion(other)).version
+
+    def __eq__(self, other: object) -> bool:
+        return self.version == self._parts(other)
+
+    def __lt__(self, other: LooseVersion | str) -> bool:
+        return self.version < self._parts(other)
+
+    __hash__ = None
+
+
+def install() -> None:
+    """Import mrjob's base modules over the stand-ins.
+
+    ``pipes`` stays, since mrjob's cloud runners import it later; ``distutils`` is taken away
+    again, so that whoever needs the real one in this process gets it.
+    """
+    sys.modules.setdefault("pipes", _module("pipes", quote=shlex.quote))
+    if "mrjob.compat" in sys.modules or "distutils" in sys.modules:
+        return
+    stand_ins = {
+        "distutils": _module("distutils", __path__=[]),
+        "distutils.spawn": _module("distutils.spawn", find_executable=shutil.which),
+        "distutils.version": _module("distutils.version", LooseVersion=LooseVersion)}
+    sys.modules.update(stand_ins)
+    try:
+        import mrjob.compat
+        import mrjob.util  # noqa: F401  imported for its effect on sys.modules
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+
+
+def _module(name: str, **attributes: object) -> types.ModuleType:
+    module = types.ModuleType(name)
+    vars(module).update(attributes)
+    return module

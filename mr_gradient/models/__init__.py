@@ -1,0 +1,63 @@
+"""Models: forward and backward in numpy, nothing of storage, jobs or optimizers."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+from mr_gradient.errors import DataError, UsageError
+from mr_gradient.models.base import Model
+from mr_gradient.models.linear import Linear
+from mr_gradient.models.network import MultilayerPerceptron
+
+#: Name on the command line -> (class, fixed fields, kind of target that it predicts).
+#: Whoever adds a model adds a file and a line here.
+REGISTRY: dict[str, tuple[type, dict, str]] = {
+    "linear": (Linear, {"loss": "squared"}, "value"),
+    "logistic": (Linear, {"loss": "logistic"}, "class"),
+    "softmax": (Linear, {"loss": "softmax"}, "class"),
+    "mlp": (MultilayerPerceptron, {}, "any"),
+}
+
+
+def create(name: str, features: int, kind: str, classes: int, options: dict) -> Model:
+    """The model ``name`` for a data set's columns.
+
+    ``kind`` and ``classes`` are the target's; of ``options`` it takes the fields that it has.
+    Raises ``UsageError`` for an unknown name or a target that the model cannot predict.
+    """
+    if name not in REGISTRY:
+        raise UsageError(f"--model {name}: must be one of {', '.join(REGISTRY)}")
+    cls, fixed, wanted = REGISTRY[name]
+    if wanted not in ("any", kind):
+        fitting = ", ".join(n for n, (_, _, k) in REGISTRY.items() if k in ("any", kind))
+        raise UsageError(f"--model {name}: predicts a {wanted}, but the data set's target is a "
+                         f"{kind}; choose one of {fitting}, or prepare with --target-type {wanted}")
+    if name == "logistic" and classes != 2:
+        raise UsageError(f"--model logistic: needs a target of 2 classes, found {classes}; "
+                         "choose softmax")
+    known = {key: value for key, value in options.items() if key in cls.__dataclass_fields__}
+    outputs = classes if kind == "class" and name != "logistic" else 1
+    loss = "softmax" if kind == "class" else "squared"
+    return cls(**{"features": features, "outputs": outputs, "loss": loss, **known, **fixed})
+
+
+_CLASSES = {cls.__name__: cls for cls, _, _ in REGISTRY.values()}
+
+
+def to_json(model: Model) -> str:
+    """The model's class and fields as one line of JSON."""
+    fields = {name: getattr(model, name) for name in model.__dataclass_fields__}
+    return json.dumps({"class": type(model).__name__, **fields}, sort_keys=True)
+
+
+@functools.lru_cache(maxsize=16)
+def from_json(text: str) -> Model:
+    """The inverse of ``to_json``; a process that serves several jobs makes each model once."""
+    try:
+        fields = json.loads(text)
+        cls = _CLASSES[fields.pop("class")]
+        return cls(**{name: tuple(value) if isinstance(value, list) else value
+                      for name, value in fields.items()})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"damaged model description: {error!r}: {text[:200]}") from None

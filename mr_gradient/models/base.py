@@ -1,0 +1,61 @@
+"""What a model is: four methods over named tensors. Everything is a sum over examples (law 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from mr_gradient.blocks import Layout
+
+
+class Tensor(NamedTuple):
+    """Shape of a parameter tensor, and whether penalties apply to it (not to intercepts)."""
+
+    shape: tuple[int, ...]
+    penalized: bool = True
+
+
+class Model(Protocol):
+    """Names and shapes follow ``torch.nn``: a dense layer is ``weight`` (out, in), ``bias`` (out,).
+
+    ``x`` is (n, features) in the type of the parameters; ``y`` (n,) holds class indices or values;
+    ``weight`` (n,) holds sample weights, None for all ones.
+    """
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name, shape and penalty of each parameter tensor."""
+
+    def init(self, seed: int) -> dict[str, np.ndarray]:
+        """Initial parameters in float64, the same for the same seed."""
+
+    def accumulate(self, parameters: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray,
+                   weight: np.ndarray | None,
+                   gradient: dict[str, np.ndarray] | None) -> dict[str, float]:
+        """Add the gradient of the weighted loss sum to ``gradient``, unless it is None.
+
+        Returns float64 sums over the examples, each weighted: ``loss``, and ``correct`` for
+        classes or ``squared_error`` for values.
+        """
+
+    def predict(self, parameters: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+        """Class probabilities (n, classes), or values (n,)."""
+
+
+def layout(model: Model) -> Layout:
+    """Where each tensor of the model lies in the flat parameter vector."""
+    return Layout.of({name: tensor.shape for name, tensor in model.tensors().items()})
+
+
+def accumulate_chunks(model: Model, parameters: dict[str, np.ndarray], chunks: Iterable[tuple],
+                      gradient: dict[str, np.ndarray] | None) -> dict[str, float]:
+    """Add up a split, chunk by chunk in order; returns its sums with ``weight`` and ``examples``."""
+    sums: dict[str, float] = {}
+    examples, weight_sum = 0, 0.0
+    for x, y, weight in chunks:
+        for name, value in model.accumulate(parameters, x, y, weight, gradient).items():
+            sums[name] = sums.get(name, 0.0) + value
+        examples += len(x)
+        weight_sum += len(x) if weight is None else float(np.sum(weight, dtype=np.float64))
+    return {**sums, "weight": weight_sum, "examples": examples}

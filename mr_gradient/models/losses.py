@@ -1,0 +1,99 @@
+"""Losses of a model's outputs: sums over examples, and their gradients, without overflow.
+
+Each function takes outputs ``z`` (n, k) that it may overwrite, labels ``y`` (n,) and sample weights
+(n,) or None, and returns ``(sums, dz)``: weighted float64 sums, and the gradient of the loss sum
+with respect to ``z``, or None when no gradient is wanted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def squared(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: bool) -> tuple:
+    """loss = (z - y)^2 / 2, z (n, 1)."""
+    error = z
+    error[:, 0] -= y
+    flat = error[:, 0]
+    if weight is None:
+        total = float(np.sum(np.square(flat, dtype=np.float64)))
+    else:
+        total = float(np.sum(np.square(flat, dtype=np.float64) * weight))
+        error *= weight.astype(z.dtype)[:, None]
+    return {"loss": total / 2, "squared_error": total}, error if gradient else None
+
+
+def logistic(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: bool) -> tuple:
+    """loss = log(1 + exp(z)) - y z, y in {0, 1}, z (n, 1).
+
+    With e = exp(-|z|) nothing overflows: log(1 + exp(z)) = max(z, 0) + log1p(e), and
+    sigmoid(z) = 1 / (1 + e) for z >= 0, e / (1 + e) for z < 0.
+    """
+    logits = z[:, 0]
+    label = y.astype(z.dtype)
+    e = np.abs(logits)
+    np.exp(np.negative(e, out=e), out=e)
+    loss = np.maximum(logits, 0)
+    loss -= label * logits
+    loss += np.log1p(e)
+    positive = logits > 0
+    right = positive == (y != 0)
+    if weight is None:
+        sums = {"loss": float(np.sum(loss, dtype=np.float64)),
+                "correct": float(np.count_nonzero(right))}
+    else:
+        sums = {"loss": float(np.sum(np.multiply(loss, weight, dtype=np.float64))),
+                "correct": float(np.sum(weight[right], dtype=np.float64))}
+    if not gradient:
+        return sums, None
+    probability = np.where(positive, 1, e)
+    e += 1
+    probability /= e
+    probability -= label
+    if weight is not None:
+        probability *= weight.astype(z.dtype)
+    z[:, 0] = probability
+    return sums, z
+
+
+def softmax(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: bool) -> tuple:
+    """loss = log(sum_j exp(z_j)) - z_y, z (n, classes).
+
+    Computed on the transposed copy (classes, n), where every reduction runs along memory.
+    """
+    rows = np.arange(len(y))
+    t = np.ascontiguousarray(z.T)
+    right = t.argmax(axis=0) == y
+    t -= t.max(axis=0)
+    chosen = t[y, rows]
+    np.exp(t, out=t)
+    total = t.sum(axis=0)
+    loss = np.log(total)
+    loss -= chosen
+    if weight is None:
+        sums = {"loss": float(np.sum(loss, dtype=np.float64)),
+                "correct": float(np.count_nonzero(right))}
+    else:
+        sums = {"loss": float(np.sum(np.multiply(loss, weight, dtype=np.float64))),
+                "correct": float(np.sum(weight[right], dtype=np.float64))}
+    if not gradient:
+        return sums, None
+    t /= total
+    t[y, rows] -= 1
+    if weight is not None:
+        t *= weight.astype(z.dtype)
+    return sums, t.T
+
+
+def probabilities(loss: str, z: np.ndarray) -> np.ndarray:
+    """What a user wants to see of outputs ``z`` (n, k): (n, classes), or values (n,)."""
+    if loss == "squared":
+        return z[:, 0]
+    if loss == "logistic":
+        z = np.concatenate([np.zeros_like(z), z], axis=1)
+    z = z - z.max(axis=1, keepdims=True)
+    np.exp(z, out=z)
+    return z / z.sum(axis=1, keepdims=True)
+
+
+LOSSES = {"squared": squared, "logistic": logistic, "softmax": softmax}

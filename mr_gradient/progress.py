@@ -1,0 +1,90 @@
+"""What a training shows while it runs: a bar on a terminal, a plain line an iteration elsewhere.
+
+The bar is redrawn by calls, never by a thread, since no thread of the driver may run across a fork.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """``iteration`` is called after each iteration, ``note`` for anything else worth a line."""
+
+    def iteration(self, line: dict) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def describe(metrics: dict[str, float]) -> str:
+    """``loss 0.1234  accuracy 0.9876`` from a dictionary of means."""
+    return "  ".join(f"{name} {metrics[name]:.6g}" for name in ("loss", "accuracy", "rmse")
+                     if name in metrics)
+
+
+class Lines:
+    """A line an iteration on stderr."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+
+    def iteration(self, line: dict) -> None:
+        held_out = describe(line.get("held_out", {}))
+        self.note(f"iteration {line['iteration']}/{self._total}  {describe(line['train'])}"
+                  + (f"  held-out {held_out}" if held_out else "")
+                  + f"  {line['seconds']:.3f} s")
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """rich's progress bar, drawn at most ten times a second."""
+
+    def __init__(self, total: int, done: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bar = RichProgress(TextColumn("iteration"), MofNCompleteColumn(), BarColumn(),
+                                 TimeRemainingColumn(), TextColumn("{task.fields[text]}"),
+                                 console=Console(stderr=True), auto_refresh=False)
+        self._task = self._bar.add_task("train", total=total, completed=done, text="")
+        self._bar.start()
+        self._drawn = 0.0
+
+    def iteration(self, line: dict) -> None:
+        text = describe(line["train"])
+        if "held_out" in line:
+            text += f"  held-out {describe(line['held_out'])}"
+        self._bar.update(self._task, completed=line["iteration"], text=text)
+        if time.monotonic() - self._drawn > 0.1:
+            self._bar.refresh()
+            self._drawn = time.monotonic()
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._bar.refresh()
+        self._bar.stop()
+
+
+class Silent:
+    """Nothing at all: for library use."""
+
+    def iteration(self, line: dict) -> None:
+        pass
+
+    note = close = lambda self, *_: None
+
+
+def on_stderr(total: int, done: int) -> Progress:
+    return Bar(total, done) if sys.stderr.isatty() else Lines(total)

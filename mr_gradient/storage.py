@@ -1,0 +1,80 @@
+"""Files that are whole or absent: write under a temporary name, sync, rename (law 5)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from mr_gradient.errors import DataError, UsageError
+
+
+def write_atomically(path: str, chunks: Iterable[bytes | memoryview], sync: bool = True) -> None:
+    """Write a file so that a reader, or a kill at any moment, sees all of it or nothing of it."""
+    temporary = f"{path}.tmp-{os.getpid()}"
+    try:
+        with open(temporary, "wb") as file:
+            file.writelines(chunks)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if sync:
+            sync_folder(os.path.dirname(path) or ".")
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise
+
+
+def sync_folder(path: str) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: str, value: Any) -> None:
+    write_atomically(path, [json.dumps(value, indent=1).encode(), b"\n"])
+
+
+def read_json(path: str, what: str) -> dict:
+    """A JSON object from a file; ``what`` names it in the error."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; {what} was expected there") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: {what} must be JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: {what} must be a JSON object, found {type(value).__name__}")
+    return value
+
+
+def sha256(path: str) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return digest.hexdigest()
+
+
+def make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path}: the folder cannot be made: {error.strerror or error}") from None
