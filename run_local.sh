@@ -36,7 +36,7 @@ one() {
     shift
     printf '\n== %s, %s iterations\n' "$name" "$epochs" >&2
     run train --data "$folder/digits-$seed" --model "$name" --out "$folder/$name-$seed" \
-        --iterations "$epochs" --seed "$seed" "$@" > /dev/null
+        --iterations "$epochs" --seed "$seed" --progress lines "$@" > /dev/null
     run evaluate --model "$folder/$name-$seed" --data "$folder/digits-$seed" --json |
         "$here/.venv/bin/python" -c '
 import json, sys
@@ -45,5 +45,5 @@ print(f"{sys.argv[1]}: held-out accuracy {result['"'accuracy'"']:.4f} on {result
       f"model in {sys.argv[2]}")' "$name" "$folder/$name-$seed"
 }
 
-one softmax --learning-rate 1
-one mlp --hidden 64 --optimizer momentum --learning-rate 0.2 --l2 1e-4
+one softmax --learning-rate 2
+one mlp --hidden 64 --optimizer momentum --learning-rate 1 --l2 1e-3

@@ -17,7 +17,8 @@ def main() -> None:
     digits = load_digits()
     with (Path(__file__).parent / "digits.csv").open("w", newline="", encoding="ascii") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([f"pixel_{row}_{column}" for row in range(8) for column in range(8)] + ["label"])
+        pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+        writer.writerow([*pixels, "label"])
         for pixels, label in zip(digits.data.astype(int).tolist(), digits.target.tolist()):
             writer.writerow([*pixels, label])
 

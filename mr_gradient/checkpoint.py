@@ -35,6 +35,12 @@ class Checkpoint:
     history_bytes: int
 
 
+def remove_leftovers(out: str) -> None:
+    """Remove what a kill in the middle of a write left in a training's folders."""
+    storage.remove_leftovers(out)
+    storage.remove_leftovers(_folder(out))
+
+
 def _folder(out: str) -> str:
     return os.path.join(out, "checkpoints")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import json
 import signal
 import sys
@@ -157,6 +158,8 @@ def _add_train(commands) -> None:
         help="type of parameters and gradients")
     add("--rows-per-split", type=int, default=0, metavar="N",
         help="cut shards into splits of N rows (default: a split a shard)")
+    add("--progress", default="auto", choices=("auto", "bar", "lines", "none"),
+        help="auto: a bar on a terminal, a line an iteration elsewhere")
     add("--restart", action="store_true", help="remove the training that is in MODELDIR")
     _add_runner(parser)
 
@@ -211,7 +214,8 @@ def _train(options: argparse.Namespace, rest: list[str]) -> dict:
     _check_runner_options(options, rest)
     fields = TrainConfig.__dataclass_fields__
     known = {name: value for name, value in vars(options).items() if name in fields}
-    return train(TrainConfig(**known, runner_options=rest), on_stderr)
+    return train(TrainConfig(**known, runner_options=rest),
+                 functools.partial(on_stderr, options.progress))
 
 
 def _evaluate(options: argparse.Namespace, rest: list[str]) -> dict:

@@ -15,7 +15,6 @@ from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
 from mr_gradient.strategies.synchronous import Penalty, Synchronous
-from mr_gradient.threads import one_blas_thread
 
 PARTS = {"train": "train", "held-out": "held_out"}
 
@@ -39,7 +38,7 @@ def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
                         rows_per_chunk(len(saved.schema.features), precision.itemsize))
     splits = [s for s in make_splits(dataset, gradient=False) if s.part == PARTS[part]]
     parameters = where.flatten(saved.parameters, precision)
-    with one_blas_thread(), launcher(arguments, where.size * 8) as jobs:
+    with launcher(arguments, where.size * 8) as jobs:
         metrics = Synchronous(jobs, splits, where).run(settings, parameters).metrics[PARTS[part]]
         metric = {name: metrics[name] for name in ("accuracy", "rmse") if name in metrics}
         penalty = Penalty.of(saved.model, saved.summary["l2"]).value(parameters)

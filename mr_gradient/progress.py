@@ -86,5 +86,13 @@ class Silent:
     note = close = lambda self, *_: None
 
 
-def on_stderr(total: int, done: int) -> Progress:
-    return Bar(total, done) if sys.stderr.isatty() else Lines(total)
+KINDS = ("auto", "bar", "lines", "none")
+
+
+def on_stderr(kind: str, total: int, done: int) -> Progress:
+    """The progress of a kind of ``KINDS``; ``auto`` is a bar on a terminal and lines elsewhere."""
+    if kind == "none":
+        return Silent()
+    if kind == "bar" or (kind == "auto" and sys.stderr.isatty()):
+        return Bar(total, done)
+    return Lines(total)

@@ -6,15 +6,18 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from mr_gradient.errors import DataError, UsageError
 
+_TEMPORARY = re.compile(r"\.tmp-\d+$")
+
 
 def write_atomically(path: str, chunks: Iterable[bytes | memoryview], sync: bool = True) -> None:
     """Write a file so that a reader, or a kill at any moment, sees all of it or nothing of it."""
-    temporary = f"{path}.tmp-{os.getpid()}"
+    temporary = f"{path}.tmp-{os.getpid()}"  # as _TEMPORARY
     try:
         with open(temporary, "wb") as file:
             file.writelines(chunks)
@@ -30,6 +33,14 @@ def write_atomically(path: str, chunks: Iterable[bytes | memoryview], sync: bool
         if isinstance(error, OSError):
             raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
         raise
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove the temporary files that a killed writer left in a folder."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if _TEMPORARY.search(name):
+                os.unlink(os.path.join(folder, name))
 
 
 def sync_folder(path: str) -> None:

@@ -27,7 +27,6 @@ from mr_gradient.models.base import layout
 from mr_gradient.optimizers.base import pack, unpack
 from mr_gradient.progress import Progress, Silent
 from mr_gradient.strategies.synchronous import Pass, Penalty, Synchronous
-from mr_gradient.threads import one_blas_thread
 
 _MARKER, _FORMAT = "training.json", "mr_gradient training"
 
@@ -40,10 +39,9 @@ def train(config: TrainConfig, progress: Callable[[int, int], Progress] | None =
     config.check()
     arguments = job_arguments(config.runner, config.runner_options, config.verbose)
     dataset = open_dataset(config.data)
-    with one_blas_thread():
-        training = Training(config, dataset)
-        with launcher(arguments, training.layout.size * 8) as jobs:
-            return training.run(jobs, progress or (lambda total, done: Silent()))
+    training = Training(config, dataset)
+    with launcher(arguments, training.layout.size * 8) as jobs:
+        return training.run(jobs, progress or (lambda total, done: Silent()))
 
 
 class Training:
@@ -78,6 +76,7 @@ class Training:
                                  "choose another folder")
             if self.config.restart:
                 _remove_training(out)
+        checkpoint.remove_leftovers(out)
         done = checkpoint.iterations(out)
         if done:
             self._resume(checkpoint.load(out, done[-1]))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from typing import ClassVar
 
-import mr_gradient.jobs  # noqa: F401  the compatibility module, before mrjob
 from mrjob.job import MRJob
 from mrjob.runner import MRJobRunner
+from mrjob.setup import parse_legacy_hash_path
 
 
 class BaseJob(MRJob):
@@ -41,6 +41,26 @@ class BaseJob(MRJob):
     def make_runner(self) -> MRJobRunner:
         """As mrjob's, without its look at ``sys.argv``, which may be a user's own."""
         return self._runner_class()(**self._runner_kwargs())
+
+    def _non_option_kwargs(self) -> dict:
+        """As mrjob's, which builds a second parser to find the options that tasks must get."""
+        options, extra = self.options, []
+        for action in self.arg_parser._actions:
+            value = getattr(options, action.dest, None)
+            if value == action.default:
+                continue
+            if action.dest in self._file_arg_dests:
+                extra += [action.option_strings[0], parse_legacy_hash_path("file", value)]
+            elif action.dest in self._passthru_arg_dests:
+                extra.append(action.option_strings[0])
+                extra += [] if action.nargs == 0 else [str(value)]
+        return {"conf_paths": options.conf_paths, "extra_args": extra,
+                "hadoop_input_format": self.hadoop_input_format(),
+                "hadoop_output_format": self.hadoop_output_format(),
+                "input_paths": options.args, "max_output_files": options.max_output_files,
+                "mr_job_script": self.mr_job_script(), "output_dir": options.output_dir,
+                "partitioner": self.partitioner(), "stdin": self.stdin,
+                "step_output_dir": options.step_output_dir}
 
     def _runner_class(self) -> type[MRJobRunner]:
         alias = self.options.runner or "inline"

@@ -14,8 +14,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-import mr_gradient.jobs  # noqa: F401  the compatibility module, before mrjob
+import mr_gradient.jobs  # noqa: F401  before mrjob and numpy: compatibility, one BLAS thread
+
+# isort: split
 import numpy as np
+from mrjob.protocol import RawValueProtocol
+
 from mr_gradient import fingerprint
 from mr_gradient.dataset.shards import open_shard
 from mr_gradient.errors import DataError
@@ -25,7 +29,6 @@ from mr_gradient.jobs.manifest import Split
 from mr_gradient.jobs.protocol import SUMMARY, RecordProtocol
 from mr_gradient.models.base import accumulate_chunks
 from mr_gradient.partial_gradient import Node, SiblingSum, ordered_sum
-from mrjob.protocol import RawValueProtocol
 
 
 class GradientJob(BaseJob):

@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterator
 from typing import ClassVar
 
+from mrjob.conf import combine_local_envs
+from mrjob.inline import InlineMRJobRunner
+
 from mr_gradient.errors import MrGradientError, from_task
 from mr_gradient.jobs.task import Task
 from mr_gradient.jobs.worker_pool import WorkerPool, why_fork_is_unsafe
-from mrjob.inline import InlineMRJobRunner
 
 #: Below this many bytes, a reducer in this process is done before a child has heard of it.
 _SMALL_REDUCE_BYTES = 1 << 20
@@ -59,7 +61,6 @@ class InlineRunner(InlineMRJobRunner):
 
     def _run_task_func(self, task_type: str, step_num: int, task_num: int,
                        map_split: dict | None = None) -> Task:
-        environment = self._env_for_task(task_type, step_num, task_num, map_split)
         return Task(
             self._mrjob_cls.__module__, self._mrjob_cls.__qualname__,
             list(self._args_for_task(step_num, task_type)),
@@ -67,22 +68,52 @@ class InlineRunner(InlineMRJobRunner):
             stdout=self._task_output_path(task_type, step_num, task_num),
             stderr=self._task_stderr_path(task_type, step_num, task_num),
             folder=self._setup_working_dir(task_type, step_num, task_num),
-            environment={name: str(value) for name, value in environment.items()
-                         if os.environ.get(name) != value})
+            environment=self._environment_for_task(task_type, step_num, task_num, map_split))
+
+    def _environment_for_task(self, task_type: str, step_num: int, task_num: int,
+                              map_split: dict | None) -> dict[str, str]:
+        """What mrjob's ``_env_for_task`` adds to the driver's environment, without a copy of it."""
+        jobconf = {**self._jobconf_for_step(step_num), **self._simulate_jobconf_for_step(
+            task_type, step_num, task_num, map_split)}
+        variables = {name.replace(".", "_"): str(value) for name, value in jobconf.items()}
+        ours = self._cmdenv()
+        present = {name: os.environ[name] for name in (*variables, *ours) if name in os.environ}
+        return combine_local_envs(present, variables, ours)
 
     def _run_mapper_and_combiner_func(self, step_num: int, task_num: int, map_split: dict):
         if "combiner" in self._get_step(step_num):
             return super()._run_mapper_and_combiner_func(step_num, task_num, map_split)
         return self._run_task_func("mapper", step_num, task_num, map_split)
 
-    def _pick_mapper_split_size(self, input_paths: list[str], step_num: int) -> int:
-        total = sum(os.stat(path).st_size for path in input_paths)
-        return -(-total // self._num_cores())
+    def _split_mapper_input(self, input_paths: list[str], step_num: int) -> list[dict]:
+        """Deal the lines of a manifest to one task a process, evenly and in order."""
+        if step_num:
+            return super()._split_mapper_input(input_paths, step_num)
+        places, lines = [], []
+        for path in input_paths:
+            with open(path, "rb") as file:
+                for line in file:
+                    places.append((path, file.tell() - len(line)))
+                    lines.append(line)
+        count = max(1, min(self._num_cores(), len(lines)))
+        ends = [len(lines) * (task + 1) // count for task in range(count)]
+        splits = []
+        for start, stop, output in zip([0, *ends], ends, self._yield_split_fileobjs("mapper", 0)):
+            with output:
+                output.writelines(lines[start:stop])
+            path, offset = places[start] if lines else (input_paths[0], 0)
+            splits.append({"file": path, "start": offset,
+                           "length": sum(map(len, lines[start:stop]))})
+        return splits
 
-    def _num_reducers(self, step_num: int) -> int:
-        # mrjob cuts into twice as many pieces as this says, by bytes and at keys.
-        size = os.stat(self._sorted_reducer_input_path(step_num)).st_size
-        return 1 if size < _SMALL_REDUCE_BYTES else self._num_cores()
+    def _split_reducer_input(self, step_num: int) -> int:
+        path = self._sorted_reducer_input_path(step_num)
+        if os.stat(path).st_size >= _SMALL_REDUCE_BYTES:
+            return super()._split_reducer_input(step_num)
+        only = self._task_input_path("reducer", step_num, 0)
+        os.makedirs(os.path.dirname(only))
+        os.rename(path, only)
+        return 1
 
 
 def _run_here(task: Task) -> None:

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mrjob.step import StepFailedException
+from threadpoolctl import threadpool_limits
+
 from mr_gradient.errors import TaskError, UsageError
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.inline_runner import InlineRunner
 from mr_gradient.jobs.protocol import SUMMARY
 from mr_gradient.partial_gradient import Node
-from mrjob.step import StepFailedException
 
 RUNNERS = ("inline", "local")
 _PREFIX = "mr_gradient-"
@@ -97,8 +99,13 @@ def set_up_logging(verbose: bool) -> None:
 
 @contextlib.contextmanager
 def launcher(arguments: list[str], broadcast_bytes: int = 0) -> Iterator[Launcher]:
-    """A launcher with a scratch folder and workers that live as long as the block."""
-    with _scratch_folder(broadcast_bytes) as scratch, InlineRunner.kept_workers():
+    """A launcher with a scratch folder and workers that live as long as the block.
+
+    Within it the driver's BLAS, which may have been loaded long ago, is held to one thread (law 2),
+    and so are the children that are forked from it.
+    """
+    with threadpool_limits(limits=1, user_api="blas"), \
+            _scratch_folder(broadcast_bytes) as scratch, InlineRunner.kept_workers():
         if not GradientJob(arguments).options.local_tmp_dir:
             arguments = [*arguments, "--local-tmp-dir", scratch]
         yield Launcher(arguments, scratch)

@@ -7,13 +7,15 @@ hangs for ever; threads do as well, since a task is a process anyway.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
+from mrjob.local import LocalMRJobRunner, _TaskFailedException
+
 import mr_gradient
 from mr_gradient.errors import from_task
-from mrjob.local import LocalMRJobRunner, _TaskFailedException
 
 _LAST_LINE = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$")
 
@@ -45,6 +47,12 @@ class LocalRunner(LocalMRJobRunner):
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def _cleanup_local_tmp(self) -> None:
+        """Also the lock that mrjob's wrapper of setup commands leaves behind."""
+        super()._cleanup_local_tmp()
+        with contextlib.suppress(OSError):
+            os.unlink(f"/tmp/wrapper.lock.{self._job_key}")
 
     def _run_streaming_step(self, step: dict, step_num: int) -> None:
         try:

@@ -18,7 +18,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from mr_gradient.errors import TaskError, from_task
 from mr_gradient.jobs.task import Task
@@ -96,7 +96,7 @@ class WorkerPool:
 
     @staticmethod
     def _send(child: _Child, task: Task) -> None:
-        data = json.dumps(asdict(task)).encode() + b"\n"
+        data = json.dumps(vars(task)).encode() + b"\n"
         try:
             while data:
                 data = data[os.write(child.to_child, data):]

@@ -9,6 +9,9 @@ import numpy as np
 from mr_gradient.models.base import Tensor
 from mr_gradient.models.losses import LOSSES, probabilities
 
+#: Row by row, the product waits less for memory than BLAS's gemv; numpy 1 has only the latter.
+_vecdot = getattr(np, "vecdot", np.matmul)
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -30,6 +33,11 @@ class Linear:
         return {name: np.zeros(tensor.shape) for name, tensor in self.tensors().items()}
 
     def _outputs(self, parameters: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+        """z (n, outputs)."""
+        if self.outputs == 1:
+            z = _vecdot(x, parameters["weight"][0])
+            z += parameters["bias"][0]
+            return z[:, None]
         # (features, outputs) in memory: x @ weight.T on the view took 1.7 times as long.
         z = x @ np.ascontiguousarray(parameters["weight"].T)
         z += parameters["bias"]
@@ -40,8 +48,10 @@ class Linear:
                    gradient: dict[str, np.ndarray] | None) -> dict[str, float]:
         sums, dz = LOSSES[self.loss](self._outputs(parameters, x), y, weight, gradient is not None)
         if gradient is not None:
-            gradient["weight"] += dz.T @ x
-            gradient["bias"] += dz.sum(axis=0)
+            # With one output, vector times matrix: a product of matrices took 3 times as long.
+            dz = dz[:, 0] if self.outputs == 1 else dz.T
+            gradient["weight"] += dz @ x
+            gradient["bias"] += dz.sum(axis=-1)
         return sums
 
     def predict(self, parameters: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:

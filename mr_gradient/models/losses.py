@@ -24,20 +24,22 @@ def squared(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: b
 
 
 def logistic(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: bool) -> tuple:
-    """loss = log(1 + exp(z)) - y z, y in {0, 1}, z (n, 1).
+    """loss = log(1 + exp(t)) with t = (1 - 2 y) z, y in {0, 1}, z (n, 1).
 
-    With e = exp(-|z|) nothing overflows: log(1 + exp(z)) = max(z, 0) + log1p(e), and
-    sigmoid(z) = 1 / (1 + e) for z >= 0, e / (1 + e) for z < 0.
+    One exponential e = exp(t) serves the loss, log1p(e), and its derivative, e / (1 + e). Above 80
+    both have long reached their limits, t and 1, so t is capped there and nothing overflows.
     """
-    logits = z[:, 0]
-    label = y.astype(z.dtype)
-    e = np.abs(logits)
-    np.exp(np.negative(e, out=e), out=e)
-    loss = np.maximum(logits, 0)
-    loss -= label * logits
-    loss += np.log1p(e)
-    positive = logits > 0
-    right = positive == (y != 0)
+    t = z[:, 0]
+    right = (t > 0) == (y != 0)
+    sign = y.astype(z.dtype)
+    sign *= -2
+    sign += 1
+    t *= sign
+    large = t.max(initial=0) > 80
+    e = np.exp(np.minimum(t, 80) if large else t)
+    loss = np.log1p(e)
+    if large:
+        np.maximum(loss, t, out=loss)
     if weight is None:
         sums = {"loss": float(np.sum(loss, dtype=np.float64)),
                 "correct": float(np.count_nonzero(right))}
@@ -46,13 +48,11 @@ def logistic(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: 
                 "correct": float(np.sum(weight[right], dtype=np.float64))}
     if not gradient:
         return sums, None
-    probability = np.where(positive, 1, e)
+    np.multiply(sign, e, out=t)
     e += 1
-    probability /= e
-    probability -= label
+    t /= e
     if weight is not None:
-        probability *= weight.astype(z.dtype)
-    z[:, 0] = probability
+        t *= weight.astype(z.dtype)
     return sums, z
 
 

@@ -1,0 +1,15 @@
+"""Settings of the test session: hypothesis draws the same examples on every run and machine."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A health check that looks at the clock would make a slow machine fail, as a deadline would.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="module")
+def scratch_file(tmp_path_factory):
+    """Path of a file that hypothesis' examples write over; each reads only what it wrote."""
+    return str(tmp_path_factory.mktemp("scratch") / "file.safetensors")

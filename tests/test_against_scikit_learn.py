@@ -1,0 +1,67 @@
+"""The models' sums against scikit-learn's metrics. Not fast: only one Python has scikit-learn."""
+
+import numpy as np
+import pytest
+from gradient_checker import random_problem, zero_gradient
+
+from mr_gradient import models
+
+SEEDS = range(3)
+weighted_or_not = pytest.mark.parametrize("weighted", [False, True])
+CLASSIFIERS = {
+    "logistic": models.create("logistic", 6, "class", 2, {}),
+    "softmax": models.create("softmax", 6, "class", 4, {}),
+    "mlp": models.create("mlp", 6, "class", 4, {"hidden": (5, 5)})}
+REGRESSORS = {
+    "linear": models.create("linear", 6, "value", 0, {}),
+    "mlp": models.create("mlp", 6, "value", 0, {"hidden": (5,)})}
+
+
+@pytest.fixture
+def metrics():
+    """Imported late: the fast tests collect this file where scikit-learn is absent."""
+    import sklearn.metrics
+    return sklearn.metrics
+
+
+def total(weight, rows):
+    return rows if weight is None else weight.sum()
+
+
+@weighted_or_not
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("model", CLASSIFIERS.values(), ids=CLASSIFIERS)
+def test_loss_and_correct_of_classes(metrics, model, seed, weighted):
+    parameters, x, y, weight = random_problem(model, 150, weighted, seed=seed)
+    sums = model.accumulate(parameters, x, y, weight, None)
+    predicted = model.predict(parameters, x)
+    labels = np.arange(predicted.shape[1])
+    mean = metrics.log_loss(y, predicted, labels=labels, sample_weight=weight)
+    accuracy = metrics.accuracy_score(y, predicted.argmax(axis=1), sample_weight=weight)
+    assert sums["loss"] == pytest.approx(mean * total(weight, 150), rel=1e-9)
+    assert sums["correct"] == pytest.approx(accuracy * total(weight, 150), rel=1e-12)
+
+
+@weighted_or_not
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("model", REGRESSORS.values(), ids=REGRESSORS)
+def test_squared_error_of_values(metrics, model, seed, weighted):
+    parameters, x, y, weight = random_problem(model, 150, weighted, seed=seed)
+    sums = model.accumulate(parameters, x, y, weight, None)
+    mean = metrics.mean_squared_error(y, model.predict(parameters, x), sample_weight=weight)
+    assert sums["squared_error"] == pytest.approx(mean * total(weight, 150), rel=1e-12)
+    assert sums["loss"] == pytest.approx(mean * total(weight, 150) / 2, rel=1e-12)
+
+
+def test_gradient_vanishes_where_scikit_learn_finds_the_minimum():
+    """Softmax with penalty 0.5 |W|^2, which is scikit-learn's objective at C = 1."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = CLASSIFIERS["softmax"]
+    problem = random_problem(model, 150)
+    fitted = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000).fit(problem.x, problem.y)
+    at_minimum = problem._replace(parameters={"weight": fitted.coef_, "bias": fitted.intercept_})
+    gradient = zero_gradient(at_minimum)
+    model.accumulate(*at_minimum, gradient)
+    np.testing.assert_allclose(gradient["weight"] + fitted.coef_, 0, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(gradient["bias"], 0, rtol=0, atol=1e-4)

@@ -1,0 +1,147 @@
+"""Trainings that end early: divergence (status 3) and Ctrl-C (status 130) leave what is good."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from cli_tools import PROGRESS, answer, assert_one_line, command, environment, listing, small
+
+from mr_gradient import checkpoint
+from mr_gradient.models import Linear
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    small(folder, "two")
+    (folder / "steep.csv").write_text("a,label\n1000,1.5\n2000,3.5\n-3000,2\n", encoding="utf-8")
+    assert command("prepare", folder / "steep.csv", "--out", folder / "steep") == 0
+    return folder
+
+
+STEEP = np.array([[1000], [2000], [-3000]], np.float32), np.array([1.5, 3.5, 2], np.float32)
+
+
+#: At 1 and 10 the loss grows for some iterations; at 1e35 the parameters of iteration 1 are finite
+#: and their loss is not; at 1e38 these parameters are not finite.
+@pytest.mark.fast
+@pytest.mark.parametrize(("rate", "iterations"), [
+    ("10", 1000), ("1", 1000), ("1e30", 1000), ("1e30", 2), ("1e35", 1000), ("1e35", 2),
+    ("1e35", 1), ("1e38", 1000), ("1e38", 1)])
+def test_divergence(tmp_path, capfd, data, rate, iterations):
+    base = ["train", "--data", data / "steep", "--model", "linear", "--out", tmp_path / "m"]
+    capfd.readouterr()
+    status = command(*base, "--iterations", iterations, "--learning-rate", rate, "--json")
+    out, err = capfd.readouterr()
+    assert (status, out) == (3, "")
+    done = sum(bool(PROGRESS.match(line)) for line in err.splitlines())
+    assert_one_line(err, ["diverged", "--learning-rate"])
+    last = err.splitlines()[-1]
+    assert f"iteration {done + 1}:" in last or f"iteration {done}:" in last
+    assert "model.json" not in listing(tmp_path)
+    kept = checkpoint.iterations(str(tmp_path / "m"))
+    if kept:
+        assert f"iteration {kept[-1]} is kept" in last
+        parameters = checkpoint.load(str(tmp_path / "m"), kept[-1]).parameters
+        assert all(np.isfinite(array).all() for array in parameters.values())
+        with np.errstate(all="ignore"):
+            sums = Linear(1).accumulate(parameters, *STEEP, None, None)
+        assert np.isfinite(sums["loss"])
+    # The advice works: a lower rate in the same place.
+    assert answer(capfd, *base, "--iterations", "2", "--learning-rate", "1e-9",
+                  *["--restart"] * bool(kept))["loss"] < 10
+
+
+@pytest.mark.fast
+def test_divergence_does_not_spoil_what_was_there(tmp_path, capfd, data):
+    """Going on from a good model with the same options, and no number that is not finite."""
+    base = ["train", "--data", data / "steep", "--model", "linear", "--out", tmp_path / "m",
+            "--learning-rate", "1e-5", "--momentum", "0.99", "--optimizer", "momentum"]
+    answer(capfd, *base, "--iterations", "2")
+    before = (tmp_path / "m" / "model.json").read_bytes()
+    assert command(*base, "--iterations", "3000") == 3
+    assert_one_line(capfd.readouterr().err, ["diverged"])
+    assert (tmp_path / "m" / "model.json").read_bytes() == before
+
+
+def start(*argv: object, temporary) -> subprocess.Popen:
+    """A training in a session of its own, three iterations after its start."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mr_gradient", *map(str, argv)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
+        env=environment(TMPDIR=str(temporary)))
+    for _ in range(3):
+        assert PROGRESS.match(process.stderr.readline())
+    return process
+
+
+def assert_session_is_gone(pid: int) -> None:
+    """No process of the session is left; whoever reaps orphans may take a moment."""
+    for _ in range(200):
+        try:
+            os.killpg(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"processes of session {pid} are left")
+
+
+@pytest.mark.parametrize("runner", ["inline", "local"])
+@pytest.mark.parametrize("to", ["driver", "group"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(tmp_path, capfd, data, number, to, runner):
+    if number == signal.SIGTERM and to == "group":
+        pytest.skip("a terminal sends Ctrl-C to its group; SIGTERM goes to one process")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    argv = ["train", "--data", data / "two", "--model", "logistic", "--out", tmp_path / "m",
+            "-r", runner, "--num-cores", "2"]
+    process = start(*argv, "--iterations", "100000", "--json", temporary=temporary)
+    try:
+        (os.killpg if to == "group" else os.kill)(process.pid, number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out) == (130, "")
+    assert_one_line(err, ["interrupted", "same command again"])
+    assert_session_is_gone(process.pid)
+    assert listing(temporary) == []
+    if os.path.isdir("/dev/shm"):
+        prefix = f"mr_gradient-{process.pid}-"
+        assert not [name for name in os.listdir("/dev/shm") if name.startswith(prefix)]
+    assert not [name for name in listing(tmp_path) if ".tmp-" in name]
+    done = checkpoint.iterations(str(tmp_path / "m"))[-1]
+    assert done >= 3
+    # The same command goes on; of as many iterations as a whole run it makes the same bits.
+    answer(capfd, *argv[:-4], "--iterations", done + 2)
+    argv[argv.index("--out") + 1] = tmp_path / "whole"
+    answer(capfd, *argv[:-4], "--iterations", done + 2)
+    assert ((tmp_path / "m" / "model.safetensors").read_bytes()
+            == (tmp_path / "whole" / "model.safetensors").read_bytes())
+    assert [line.count(b"iteration") for line in
+            (tmp_path / "m" / "history.jsonl").read_bytes().splitlines()] == [1] * (done + 2)
+
+
+def test_prepare_interrupted(tmp_path):
+    source = tmp_path / "pipe.csv"
+    os.mkfifo(source)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mr_gradient", "prepare", source, "--out", tmp_path / "new"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    try:
+        with open(source, "w", encoding="utf-8"):  # returns when the command reads the pipe
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out) == (130, "")
+    assert_one_line(err, ["interrupted"])
+    assert listing(tmp_path) == ["pipe.csv"]

@@ -1,0 +1,54 @@
+"""The floors: import-linter must fail when one is broken, or when a task imports the driver's."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+BREACHES = {
+    "a model that knows the jobs": ("models/linear.py", "import mr_gradient.jobs.protocol"),
+    "an optimizer that knows a model": ("optimizers/sgd.py", "import mr_gradient.models.linear"),
+    "the ground that knows a strategy": ("blocks.py", "import mr_gradient.strategies.synchronous"),
+    "a job that knows the driver": ("jobs/gradient_job.py", "import mr_gradient.training"),
+    "a task that imports a driver's library": ("jobs/gradient_job.py", "import rich"),
+    "a model that imports a driver's library": ("models/losses.py", "import threadpoolctl"),
+    "a file outside the floors": ("another_floor.py", "import mr_gradient"),
+}
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=folder,
+                          env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"},
+                          capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "mr_gradient", tmp_path / "mr_gradient")
+    shutil.copy(ROOT / "setup.cfg", tmp_path)
+    return tmp_path
+
+
+def test_the_project_keeps_its_contracts(project):
+    result = lint(project)
+    assert result.returncode == 0, result.stdout
+    assert "0 broken" in result.stdout
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_breach_is_found(project, breach):
+    name, line = BREACHES[breach]
+    path = project / "mr_gradient" / name
+    path.write_text((path.read_text() if path.exists() else "") + f"\n{line}\n")
+    result = lint(project)
+    assert result.returncode == 1, result.stdout + result.stderr
+    if name == "another_floor.py":
+        assert "another_floor" in result.stdout
+    else:
+        assert "BROKEN" in result.stdout
