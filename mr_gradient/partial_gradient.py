@@ -58,6 +58,8 @@ class SiblingSum:
             left, right = sorted((node, sibling), key=lambda each: each.start)
             left.add_right(right)
             node = left
+        if (node.level, node.start) in self._nodes:
+            raise DataError(f"records: split {node.start} came twice")
         self._nodes[node.level, node.start] = node
 
     def nodes(self) -> list[Node]:

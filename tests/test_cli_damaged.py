@@ -100,6 +100,14 @@ def test_damage_is_found_when_a_training_goes_on(place, capfd):
     assert (place / "model" / "model.json").read_bytes() == before
 
 
+@pytest.mark.fast
+def test_restart_removes_nothing_before_the_data_was_read(place, capfd):
+    damage(place / "data" / "shards" / "00000.safetensors", "flip")
+    refused(capfd, place, "train", "--data", place / "data", "--model", "softmax", "--out",
+            place / "model", "--iterations", "2", "--restart", words=["00000.safetensors"])
+    assert (place / "model" / "checkpoints" / "00000002.safetensors").is_file()
+
+
 def edit(path, change) -> None:
     value = json.loads(path.read_text(encoding="utf-8"))
     change(value)

@@ -31,13 +31,15 @@ STEEP = np.array([[1000], [2000], [-3000]], np.float32), np.array([1.5, 3.5, 2],
 #: At 1 and 10 the loss grows for some iterations; at 1e35 the parameters of iteration 1 are finite
 #: and their loss is not; at 1e38 these parameters are not finite.
 @pytest.mark.fast
-@pytest.mark.parametrize(("rate", "iterations"), [
-    ("10", 1000), ("1", 1000), ("1e30", 1000), ("1e30", 2), ("1e35", 1000), ("1e35", 2),
-    ("1e35", 1), ("1e38", 1000), ("1e38", 1)])
-def test_divergence(tmp_path, capfd, data, rate, iterations):
+@pytest.mark.parametrize(("rate", "l2", "iterations"), [
+    ("10", "0", 1000), ("1", "0", 1000), ("1e30", "0", 1000), ("1e30", "0", 2), ("1e35", "0", 1000),
+    ("1e35", "0", 2), ("1e35", "0", 1), ("1e38", "0", 1000), ("1e38", "0", 1),
+    ("0.1", "1e39", 2), ("1e30", "1e20", 1000)])
+def test_divergence(tmp_path, capfd, data, rate, l2, iterations):
     base = ["train", "--data", data / "steep", "--model", "linear", "--out", tmp_path / "m"]
     capfd.readouterr()
-    status = command(*base, "--iterations", iterations, "--learning-rate", rate, "--json")
+    status = command(*base, "--iterations", iterations, "--learning-rate", rate, "--l2", l2,
+                     "--json")
     out, err = capfd.readouterr()
     assert (status, out) == (3, "")
     done = sum(bool(PROGRESS.match(line)) for line in err.splitlines())

@@ -75,6 +75,9 @@ def test_any_grouping_gives_the_bits_of_the_tree(groups, seed):
     found = map_reduce(groups, lambda split: Node(split, 0, parts[split].copy()))
     assert bits(found.values) == bits(recursive_sum(parts))
     assert found.splits == len(parts)
+    # The node is the lowest of the tree that covers all its splits.
+    assert found.level == (min(parts) ^ max(parts)).bit_length()
+    assert found.start == min(parts) >> found.level << found.level
 
 
 @given(assignments(), st.integers(0, 2**32))

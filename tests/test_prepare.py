@@ -234,6 +234,16 @@ def test_overwrite_replaces_only_when_all_is_well(tmp_path, capfd):
     assert listing(folder / "shards") == ["00000.safetensors", "00001.safetensors"]
 
 
+def test_overwrite_keeps_files_of_others(tmp_path, capfd):
+    """``--overwrite`` replaces a data set; what else lies in its folder is not ours to remove."""
+    folder = prepared(capfd, tmp_path, PLAIN)
+    (folder / "source.csv").write_text(PLAIN, encoding="utf-8")
+    status = command("prepare", folder / "source.csv", "--out", folder, "--overwrite")
+    _, err = capfd.readouterr()
+    assert status == 0 or (status == 2 and err.count("\n") == 1)
+    assert (folder / "source.csv").read_text(encoding="utf-8") == PLAIN
+
+
 def test_out_may_be_a_link_to_an_empty_folder(tmp_path, capfd):
     """Either the data set is made where the link leads, or the link is refused in one line."""
     (tmp_path / "in.csv").write_text(PLAIN, encoding="utf-8")

@@ -139,6 +139,7 @@ def test_a_shard_is_mapped_once_and_a_replaced_one_again(tmp_path):
     path = os.path.join(first.folder, first.train[0].path)
     shard = open_shard(path, first.train[0].sha256, verify=True)
     assert open_shard(path) is shard
+    assert shard.verified
     x, y = example()
     second = write_arrays(str(tmp_path / "set"), x + 1, y, shards=1, overwrite=True)
     replaced = open_shard(path)

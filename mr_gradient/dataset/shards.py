@@ -89,7 +89,11 @@ def _map(path: str) -> Shard:
             or (weight is not None and weight.shape != y.shape)):
         shapes = {name: array.shape for name, array in arrays.items()}
         raise DataError(f"shard {path}: must hold x (rows, features) and y (rows,), found {shapes}")
-    return Shard(path, x, y, weight, float(metadata.get("scale", "1")))
+    try:
+        scale = float(metadata.get("scale", "1"))
+    except ValueError:
+        raise DataError(f"shard {path}: scale must be a number, found {metadata['scale']!r}") from None
+    return Shard(path, x, y, weight, scale)
 
 
 def rows_per_chunk(features: int, itemsize: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from mr_gradient.dataset.schema import Dataset
 from mr_gradient.errors import DataError
@@ -32,10 +32,13 @@ class Split:
         """From a line of the manifest; Hadoop's NLineInputFormat puts an offset and a tab first."""
         try:
             split = cls(**json.loads(line.rpartition("\t")[2]))
+            for field in fields(cls):
+                if type(getattr(split, field.name)).__name__ != field.type:
+                    raise TypeError(f"{field.name} must be of type {field.type}")
             if not 0 <= split.start <= split.stop or split.split < 0:
                 raise ValueError(f"rows {split.start} to {split.stop}")
             return split
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f"manifest line {line[:80]!r}: must be a split as JSON: {error}") from None
 
 

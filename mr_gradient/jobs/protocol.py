@@ -20,10 +20,10 @@ from mr_gradient.partial_gradient import Node
 
 SUMMARY = "summary"
 _VERSION = 1
-_HEADER = struct.Struct("<BBBBIQ")
+_HEADER = struct.Struct("<BBBBIQQ")
 _DENSE, _SPARSE = 0, 1
 _DTYPES = [np.dtype("<f4"), np.dtype("<f8")]
-_MAX_ELEMENTS = 1 << 31
+_MAX_ELEMENTS = 1 << 26
 
 
 def encode_array(node: Node) -> bytes:
@@ -32,7 +32,7 @@ def encode_array(node: Node) -> bytes:
     used = np.flatnonzero(values)
     sparse = len(used) * (4 + values.itemsize) < values.nbytes
     head = _HEADER.pack(_VERSION, _DTYPES.index(values.dtype), _SPARSE if sparse else _DENSE,
-                        node.level, int(node.splits), values.size)
+                        node.level, int(node.splits), values.size, len(used))
     if sparse:
         return b"".join((head, used.astype("<u4").tobytes(), values[used].tobytes()))
     return b"".join((head, np.ascontiguousarray(values).data))
@@ -42,7 +42,7 @@ def decode_array(start: int, data: bytes) -> Node:
     """The inverse of ``encode_array``: a node that owns its ``values``."""
     if len(data) < _HEADER.size:
         raise DataError(f"record: must have {_HEADER.size} bytes of header, found {len(data)}")
-    version, dtype, kind, level, splits, size = _HEADER.unpack_from(data)
+    version, dtype, kind, level, splits, size, count = _HEADER.unpack_from(data)
     if version != _VERSION or dtype >= len(_DTYPES) or kind > _SPARSE or level > 62:
         raise DataError(f"record: unknown version {version}, type {dtype}, kind {kind} or level "
                         f"{level}")
@@ -55,7 +55,7 @@ def decode_array(start: int, data: bytes) -> Node:
         return Node(start, level, np.frombuffer(data, numbers, size, _HEADER.size).copy(), splits)
     used, rest = divmod(body, 4 + numbers.itemsize)
     positions = np.frombuffer(data, "<u4", used, _HEADER.size)
-    if rest or (used and int(positions.max()) >= size):
+    if rest or used != count or (used and int(positions.max()) >= size):
         raise DataError(f"record: sparse positions beyond {size} elements, or cut off")
     values = np.zeros(size, numbers)
     values[positions] = np.frombuffer(data, numbers, used, _HEADER.size + 4 * used)
@@ -69,6 +69,8 @@ class RecordProtocol:
         try:
             block, split, text = line.rstrip(b"\r\n").split(b"\t")
             data = binascii.a2b_base64(text)
+            if int(split) < 0 or not (block == SUMMARY.encode() or int(block) >= 0):
+                raise ValueError("negative")
             if block == SUMMARY.encode():
                 summary = json.loads(data)
                 if not isinstance(summary, dict) or summary.get("split") != int(split):

@@ -59,5 +59,5 @@ def from_json(text: str) -> Model:
         cls = _CLASSES[fields.pop("class")]
         return cls(**{name: tuple(value) if isinstance(value, list) else value
                       for name, value in fields.items()})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"damaged model description: {error!r}: {text[:200]}") from None
