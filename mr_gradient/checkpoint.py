@@ -32,7 +32,7 @@ class Checkpoint:
     parameters: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
     identity: dict
-    history_bytes: int
+    history_bytes: int = 0
 
 
 def remove_leftovers(out: str) -> None:
@@ -79,10 +79,14 @@ def remove(out: str, iteration: int) -> None:
 def load(out: str, iteration: int) -> Checkpoint:
     """Read and verify a checkpoint. Raises ``DataError`` when it is damaged."""
     path = _path(out, iteration)
-    arrays, metadata = tensors.read(path)
-    claimed = metadata.pop("sha256", "")
-    if metadata.get("format") != _FORMAT or claimed != _digest(arrays, metadata):
-        raise DataError(f"{path}: damaged, or of another version: its checksum does not fit")
+    try:
+        arrays, metadata = tensors.read(path)
+        claimed = metadata.pop("sha256", "")
+        if metadata.get("format") != _FORMAT or claimed != _digest(arrays, metadata):
+            raise DataError(f"{path}: its checksum does not fit, or it is of another version")
+    except DataError as error:
+        raise DataError(f"{error}; the checkpoint is damaged: remove it to go on from the one "
+                        "before, or start over with --restart") from None
     parts: dict[str, dict] = {"parameters": {}, "optimizer": {}}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")

@@ -10,6 +10,7 @@ import argparse
 import difflib
 import functools
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from mr_gradient.errors import MrGradientError, UsageError
 
 _EXAMPLES = """examples:
   mr-gradient prepare data/digits.csv --out digits --test-fraction 0.2
-  mr-gradient train --data digits --model softmax --out model --iterations 100 --learning-rate 1
+  mr-gradient train --data digits --model softmax --out model --learning-rate 1
   mr-gradient evaluate --model model --data digits --json
 """
 
@@ -38,6 +39,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     threads.set_environment()  # before numpy
+    _open_closed_streams()
     signal.signal(signal.SIGTERM, _terminate)
     arguments = list(sys.argv[1:] if argv is None else argv)
     verbose = "-v" in arguments or "--verbose" in arguments
@@ -52,9 +54,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = "; run the same command again to go on" if arguments[:1] == ["train"] else ""
         print(f"mr-gradient: interrupted{again}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output has gone; say nothing more to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except (OSError, MemoryError) as error:
+        what = str(error) or "out of memory"
+        print(f"mr-gradient: {what}", file=sys.stderr)
+        return 1
+
+
+def _open_closed_streams() -> None:
+    """Give a program that was started without some of its streams empty ones."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 def _terminate(*_: object) -> NoReturn:
@@ -65,15 +82,18 @@ def _run(arguments: list[str]) -> int:
     parser = _make_parser()
     options, rest = parser.parse_known_args(arguments)
     if options.command is None:
+        if rest:
+            _refuse(parser, rest)
         parser.print_help()
         return 0
     if rest and options.command == "prepare":
         _refuse(options.parser, rest)
     result = options.function(options, rest)
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(result, allow_nan=False))
     else:
         _print_result(result)
+    sys.stdout.flush()  # a full disk, or a reader that has gone, shows here
     return 0
 
 
@@ -86,6 +106,8 @@ def _refuse(parser: _Parser, rest: list[str], known: Sequence[str] = ()) -> NoRe
 
 def _print_result(result: dict) -> None:
     for name, value in result.items():
+        if value is None:
+            continue
         if isinstance(value, dict):
             value = "  ".join(f"{key} {_short(each)}" for key, each in value.items())
         print(f"{name.replace('_', ' '):12} {_short(value)}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from mr_gradient.errors import UsageError
-
-#: Fields that may differ when a training is resumed: they change where and how long, not what.
-_FREE = ("data", "out", "iterations", "runner", "runner_options", "restart", "verbose")
+from mr_gradient.models.base import Model
+from mr_gradient.optimizers.base import Optimizer
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,23 @@ class TrainConfig:
             raise UsageError(f"--momentum {self.momentum}: must be at least 0 and below 1")
         if not (self.l2 >= 0 and math.isfinite(self.l2)):
             raise UsageError(f"--l2 {self.l2}: must be a finite number, at least 0")
-        if self.seed < 0 or self.rows_per_split < 0:
-            raise UsageError("--seed and --rows-per-split: must be at least 0, found "
-                             f"{self.seed} and {self.rows_per_split}")
+        for name, value in (("--seed", self.seed), ("--rows-per-split", self.rows_per_split)):
+            if value < 0:
+                raise UsageError(f"{name} {value}: must be at least 0")
         if self.precision not in ("float32", "float64"):
             raise UsageError(f"--precision {self.precision}: must be float32 or float64")
 
-    def identity(self, data_digest: str) -> dict:
-        """What a resumed training must have in common with its checkpoint."""
-        same = {name: value for name, value in asdict(self).items() if name not in _FREE}
-        return {**same, "hidden": list(self.hidden), "data": data_digest}
+    def identity(self, model: Model, optimizer: Optimizer, data_digest: str) -> dict:
+        """What a resumed training must have in common with its checkpoint.
+
+        Only what this model and this optimizer have: a momentum that is not used may differ.
+        """
+        same = {name: getattr(self, name)
+                for name in ("model", "optimizer", "l2", "seed", "precision", "rows_per_split")}
+        for part in (model, optimizer):
+            same |= {name: getattr(self, name) for name in part.__dataclass_fields__
+                     if name in self.__dataclass_fields__}
+        return json.loads(json.dumps({**same, "data": data_digest}))
 
 
 def _positive(name: str, value: float) -> None:

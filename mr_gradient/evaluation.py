@@ -6,11 +6,10 @@ import time
 
 import numpy as np
 
-from mr_gradient import model_folder, models
+from mr_gradient import model_folder
 from mr_gradient.dataset.schema import Schema, open_dataset
-from mr_gradient.dataset.shards import rows_per_chunk
 from mr_gradient.errors import UsageError
-from mr_gradient.jobs.broadcast import Settings
+from mr_gradient.jobs.broadcast import settings_for
 from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
@@ -34,8 +33,7 @@ def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
     if not shards:
         raise UsageError(f"--part {part}: {data} has no such part; prepare with --test-fraction")
     where, precision = layout(saved.model), np.dtype(saved.summary["precision"])
-    settings = Settings(models.to_json(saved.model), precision.name,
-                        rows_per_chunk(len(saved.schema.features), precision.itemsize))
+    settings = settings_for(saved.model, dataset.schema, precision.name)
     splits = [s for s in make_splits(dataset, gradient=False) if s.part == PARTS[part]]
     parameters = where.flatten(saved.parameters, precision)
     with launcher(arguments, where.size * 8) as jobs:

@@ -1,22 +1,38 @@
-"""``history.jsonl``: one line of JSON for each iteration, cut back to the checkpoint on resume."""
+"""``history.jsonl``: one line of JSON for each iteration, cut back to the checkpoint on resume.
+
+The open file is also the lock of the folder: one training at a time writes there. A POSIX lock is
+the process's own, not its children's, and goes with it, however it ends.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
+
+from mr_gradient.errors import UsageError
 
 FILE = "history.jsonl"
 
 
 class History:
-    """Appends lines to the history of a model folder."""
+    """Appends lines to the history of a model folder, which must exist."""
 
-    def __init__(self, out: str, keep_bytes: int) -> None:
-        """Go on after the first ``keep_bytes`` bytes; later lines were not checkpointed."""
+    def __init__(self, out: str) -> None:
+        """Raises ``UsageError`` when another process is training in the folder."""
         self._file = open(os.path.join(out, FILE), "ab")  # noqa: SIM115  closed by close()
-        if self._file.tell() > keep_bytes:
-            self._file.truncate(keep_bytes)
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UsageError(f"--out {out}: another process is training in this folder; wait for "
+                             "it, or choose another folder") from None
+
+    def cut(self, keep_bytes: int) -> None:
+        """Go on after the first ``keep_bytes`` bytes; later lines were not checkpointed."""
+        self._file.truncate(min(keep_bytes, self._file.tell()))
+        self._file.seek(0, os.SEEK_END)
 
     def append(self, line: dict) -> int:
         """Write a line; returns the length of the history in bytes."""
@@ -29,6 +45,7 @@ class History:
 
 
 def read(out: str) -> Iterator[dict]:
+    """The lines, as written by ``History.append``."""
     with open(os.path.join(out, FILE), encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)

@@ -31,7 +31,8 @@ class Node:
 
     def add_right(self, right: Node) -> None:
         """Add the right half in place; self grows to the lowest node that covers both."""
-        np.add(self.values, right.values, out=self.values)
+        with np.errstate(all="ignore"):  # the driver reports what is not finite
+            np.add(self.values, right.values, out=self.values)
         self.splits = self.splits + right.splits
         self.level = _common_level(self, right)
         self.start = self.start >> self.level << self.level

@@ -52,10 +52,14 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
-        self._bar = RichProgress(TextColumn("iteration"), MofNCompleteColumn(), BarColumn(),
-                                 TimeRemainingColumn(), TextColumn("{task.fields[text]}"),
-                                 console=Console(stderr=True), auto_refresh=False)
+        whole = Column(no_wrap=True)  # these keep their width, the text gives way
+        self._bar = RichProgress(
+            TextColumn("iteration", table_column=whole), MofNCompleteColumn(table_column=whole),
+            BarColumn(10, table_column=whole), TimeRemainingColumn(table_column=whole),
+            TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True, ratio=1)),
+            console=Console(stderr=True), auto_refresh=False, expand=True)
         self._task = self._bar.add_task("train", total=total, completed=done, text="")
         self._bar.start()
         self._drawn = 0.0

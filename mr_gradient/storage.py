@@ -84,8 +84,28 @@ def sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def make_folder(path: str) -> None:
+def make_folder(path: str) -> list[str]:
+    """Make a folder and those above it; returns the ones that were not there, deepest first."""
+    made, above = [], os.path.abspath(path)
+    while above and not os.path.lexists(above):
+        made.append(above)
+        above = os.path.dirname(above)
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{path}: the folder cannot be made: {error.strerror or error}") from None
+        blocked = next((each for each in _parents(path) if os.path.isfile(each)), "")
+        what = f"{blocked} is a file" if blocked else error.strerror
+        raise UsageError(f"--out {path}: the folder cannot be made: {what}") from None
+    return made
+
+
+def _parents(path: str) -> list[str]:
+    parts = os.path.abspath(path).split(os.sep)
+    return [os.sep.join(parts[:count]) for count in range(2, len(parts) + 1)]
+
+
+def remove_empty(folders: list[str]) -> None:
+    """Remove what ``make_folder`` made, as far as it is still empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)

@@ -169,7 +169,7 @@ def test_gradient_job_alone(tmp_path, data):
     model = Linear(features=2, outputs=1, loss="squared")
     parameters = {"weight": np.array([[0.5, -1.0]]), "bias": np.array([0.25])}
     params, manifest = tmp_path / "params.safetensors", tmp_path / "manifest.txt"
-    broadcast.write(str(params), broadcast.Settings(to_json(model), "float64", 64), parameters)
+    broadcast.write(str(params), broadcast.Settings(to_json(model), 2, 0, "float64", 64), parameters)
     manifest.write_bytes(to_lines(make_splits(open_dataset(str(data / "values")))))
     (tmp_path / "temporary").mkdir()
     done = module("mr_gradient.jobs.gradient_job", "-r", "inline", "--params", params, manifest,

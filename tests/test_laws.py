@@ -12,7 +12,7 @@ from trainings import RECIPES, bits, class_data, in_a_process, run
 
 from mr_gradient import models, tensors
 from mr_gradient.dataset.writer import write_arrays
-from mr_gradient.jobs.broadcast import Settings
+from mr_gradient.jobs.broadcast import settings_for
 from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
@@ -49,7 +49,7 @@ def one_pass(data, precision: str, rows_per_split: int = 0) -> tuple:
     where = layout(model)
     with launcher(job_arguments("inline", [], False)) as jobs:
         result = Synchronous(jobs, make_splits(data, rows_per_split=rows_per_split), where).run(
-            Settings(models.to_json(model), precision, 64), np.zeros(where.size, precision))
+            settings_for(model, data.schema, precision), np.zeros(where.size, precision))
     return result.summaries, result.gradient
 
 

@@ -80,7 +80,7 @@ def test_lines_round_trip_also_behind_an_offset(train, held_out):
 
 
 def test_any_path_survives():
-    split = Split(0, "/data/tab\tline\nümlaut \u2028.safetensors", 0, 1, "ab", "train", True)
+    split = Split(0, "/data/tab\tline\nümlaut \u2028.safetensors", 0, 1, 1, "ab", "train", True)
     lines = to_lines([split]).decode().splitlines()
     assert [Split.parse(line) for line in lines] == [split]
 

@@ -227,7 +227,7 @@ def test_rows_per_chunk_fill_the_cache(features, itemsize):
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     out = str(tmp_path / "set")
-    with pytest.raises(FileNotFoundError), new_folder(out, overwrite=False) as folder:
+    with pytest.raises(UsageError, match="cannot be written"), new_folder(out, False) as folder:
         os.rename(os.path.join(folder, "absent"), tmp_path / "elsewhere")
     assert os.listdir(tmp_path) == []
     dataset = write_arrays(out, *example())

@@ -44,7 +44,7 @@ class CsvReader:
         if header is None:
             raise DataError(f"{paths[0]}: must be a CSV file with a header, found an empty file")
         columns = tuple(name.strip() for name in header[1])
-        if all(_number(name) is not None for name in columns):
+        if all(to_number(name) is not None for name in columns):
             raise DataError(f"{paths[0]}, line 1: must name the columns, found only numbers; add a "
                             "header line")
         repeated = {name for name in columns if columns.count(name) > 1} if (
@@ -76,9 +76,12 @@ class CsvReader:
             header = next(rows, None)
             found = tuple(name.strip() for name in header[1]) if header else ()
             if found != self.columns:
-                raise DataError(f"{path}: must have the header of {self.paths[0]} "
-                                f"({len(self.columns)} columns), found {len(found)} columns that "
-                                "differ; give files of one kind")
+                first = next((i for i, pair in enumerate(zip(found, self.columns))
+                              if pair[0] != pair[1]), min(len(found), len(self.columns)))
+                raise DataError(f"{path}: must have the header of {self.paths[0]}, "
+                                f"{len(self.columns)} columns in the same order; it differs from "
+                                f"column {first + 1} on, found "
+                                f"{', '.join(found[first:first + 3]) or 'nothing'}")
             lines, texts = [], []
             for line, row in rows:
                 if len(row) != len(self.columns):
@@ -114,7 +117,7 @@ class CsvReader:
                 if not text.strip():
                     raise DataError(f"{path}, line {line}, column {name!r}: the value is missing; "
                                     "fill it in or remove the row")
-                number = _number(text)
+                number = to_number(text)
                 if number is None:
                     raise DataError(f"{path}, line {line}, column {name!r}: must be a number, found "
                                     f"{text!r}")
@@ -123,7 +126,7 @@ class CsvReader:
                                     f"found {text.strip()}; fill it in or remove the row")
 
 
-def _number(text: str) -> float | None:
+def to_number(text: str) -> float | None:
     """The number that a text is, or None; Python's digit separators are no number in a CSV."""
     try:
         return None if "_" in text else float(text)

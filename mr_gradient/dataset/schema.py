@@ -57,8 +57,8 @@ class Dataset:
     @property
     def digest(self) -> str:
         """Identifies content and order of the shards, wherever the folder lies."""
-        content = [asdict(self.schema), [s.sha256 for s in self.train],
-                   [s.sha256 for s in self.held_out]]
+        content = [asdict(self.schema), [[s.rows, s.sha256] for s in self.train],
+                   [[s.rows, s.sha256] for s in self.held_out]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def rows(self, part: str) -> int:
@@ -107,6 +107,8 @@ def open_dataset(folder: str) -> Dataset:
         raise DataError(f"{folder}/{FILE}: must be '{FORMAT}' version {VERSION}, found "
                         f"{value.get('format')!r} version {value.get('version')!r}; prepare again")
     try:
+        if not value["train"]:
+            raise ValueError("it names no training shard")
         return Dataset(folder, schema_from_json(value["schema"]),
                        _shards_from_json(folder, value["train"]),
                        _shards_from_json(folder, value["held_out"]), value.get("options", {}))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mr_gradient import storage, tensors
-from mr_gradient.dataset.schema import Dataset, Schema, ShardInfo, is_dataset
+from mr_gradient.dataset.schema import FILE, Dataset, Schema, ShardInfo, is_dataset
 from mr_gradient.errors import UsageError
 
 SHARD_BYTES = 64 * 1024 * 1024
@@ -42,31 +42,50 @@ def new_folder(out: str, overwrite: bool) -> Iterator[str]:
 
     Raises ``UsageError`` when ``out`` is a file, or holds anything and ``overwrite`` is not given.
     """
-    out = os.path.abspath(out)
+    out = os.path.realpath(out)
+    _check_out(out, overwrite)
+    parent = os.path.dirname(out)
+    made = storage.make_folder(parent)
+    done = False
+    try:
+        temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(out)}.partial-", dir=parent)
+        try:
+            yield temporary
+            os.chmod(temporary, 0o777 & ~_umask())
+            _put_in_place(temporary, out)
+            done = True
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if not done:
+            storage.remove_empty(made)
+
+
+def _check_out(out: str, overwrite: bool) -> None:
     if os.path.exists(out) and not os.path.isdir(out):
         raise UsageError(f"--out {out}: must be a folder, found a file")
-    if os.path.isdir(out) and os.listdir(out):
-        if not is_dataset(out):
-            raise UsageError(f"--out {out}: must be empty or absent, but it holds something else "
-                             f"({sorted(os.listdir(out))[0]!r}); choose another folder")
-        if not overwrite:
-            raise UsageError(f"--out {out}: already holds a data set; choose another folder or "
-                             "replace it with --overwrite")
-    storage.make_folder(os.path.dirname(out))
-    try:
-        temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(out)}.partial-",
-                                     dir=os.path.dirname(out))
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be made: {error.strerror}") from None
-    try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        if os.path.isdir(out):
-            shutil.rmtree(out)
-        os.rename(temporary, out)
-        storage.sync_folder(os.path.dirname(out))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    found = set(os.listdir(out)) if os.path.isdir(out) else set()
+    if found and not is_dataset(out):
+        raise UsageError(f"--out {out}: must be empty or absent, but it holds something else "
+                         f"({min(found)!r}); choose another folder")
+    if others := found - {FILE, "shards"}:
+        raise UsageError(f"--out {out}: holds a data set and also {min(others)!r}; choose another "
+                         "folder")
+    if found and not overwrite:
+        raise UsageError(f"--out {out}: already holds a data set; choose another folder or "
+                         "replace it with --overwrite")
+
+
+def _put_in_place(temporary: str, out: str) -> None:
+    """Rename, with the data set that was there put aside first and removed last."""
+    old = f"{temporary}.replaced"
+    if os.path.isdir(out):
+        os.rename(out, old)
+    os.rename(temporary, out)
+    storage.sync_folder(os.path.dirname(out))
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask() -> int:
@@ -76,7 +95,7 @@ def _umask() -> int:
 
 
 class ShardFiles:
-    """The shards of one part, their sizes known, filled batch by batch through mapped files."""
+    """The shards of one part, their sizes known, filled batch by batch."""
 
     def __init__(self, folder: str, first: int, rows: np.ndarray, features: int,
                  x_dtype: np.dtype, y_dtype: np.dtype, scale: float) -> None:
@@ -84,16 +103,13 @@ class ShardFiles:
         os.makedirs(os.path.join(folder, "shards"), exist_ok=True)
         self._folder, self._rows, self._filled = folder, rows, np.zeros_like(rows)
         self._paths = [f"shards/{first + i:05d}.safetensors" for i in range(len(rows))]
-        self._x, self._y = [], []
+        self._x_dtype, self._y_dtype, self._offsets = x_dtype, y_dtype, []
         for path, count in zip(self._paths, rows.tolist()):
             specs = {"x": (x_dtype, (count, features)), "y": (y_dtype, (count,))}
             head, offsets = tensors.header(specs, {"scale": repr(scale)})
-            full = os.path.join(folder, path)
-            with open(full, "wb") as file:
+            self._offsets.append(offsets)
+            with open(os.path.join(folder, path), "wb") as file:
                 file.write(head)
-                file.truncate(len(head) + count * (features * x_dtype.itemsize + y_dtype.itemsize))
-            self._x.append(_mapped(full, x_dtype, offsets["x"], (count, features)))
-            self._y.append(_mapped(full, y_dtype, offsets["y"], (count,)))
 
     def add(self, shard_of_row: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
         """Append each row of ``x`` and ``y`` to its shard, in order."""
@@ -102,27 +118,21 @@ class ShardFiles:
         ends = np.cumsum(counts)
         for i in np.flatnonzero(counts):
             picked = order[ends[i] - counts[i]:ends[i]]
-            at = slice(self._filled[i], self._filled[i] + counts[i])
-            self._x[i][at] = x[picked]
-            self._y[i][at] = y[picked]
+            with open(os.path.join(self._folder, self._paths[i]), "r+b") as file:
+                for name, rows, dtype in (("x", x, self._x_dtype), ("y", y, self._y_dtype)):
+                    data = np.ascontiguousarray(rows[picked], dtype)
+                    row_bytes = dtype.itemsize * (rows.shape[1] if rows.ndim == 2 else 1)
+                    file.seek(self._offsets[i][name] + int(self._filled[i]) * row_bytes)
+                    file.write(data.data)
             self._filled[i] += counts[i]
 
     def finish(self) -> tuple[ShardInfo, ...]:
-        """Flush, checksum and describe the shards."""
-        for array in (*self._x, *self._y):
-            if isinstance(array, np.memmap):
-                array.flush()
+        """Checksum and describe the shards."""
         infos = []
         for path, rows in zip(self._paths, self._rows.tolist()):
             full = os.path.join(self._folder, path)
             infos.append(ShardInfo(path, rows, os.path.getsize(full), storage.sha256(full)))
         return tuple(infos)
-
-
-def _mapped(path: str, dtype: np.dtype, offset: int, shape: tuple[int, ...]) -> np.ndarray:
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r+", offset, shape)
 
 
 def write_arrays(out: str, x: np.ndarray, y: np.ndarray, *, classes: tuple[str, ...] = (),

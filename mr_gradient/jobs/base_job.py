@@ -7,28 +7,76 @@ places a second one, every time. That was half of the fixed cost of an iteration
 from __future__ import annotations
 
 import sys
-from typing import ClassVar
+from argparse import ArgumentParser, Namespace
+from typing import ClassVar, NoReturn
 
 from mrjob.job import MRJob
 from mrjob.runner import MRJobRunner
 from mrjob.setup import parse_legacy_hash_path
 
+from mr_gradient.errors import MrGradientError
+
+#: What mrjob itself passes to a task.
+_TASK_DESTS = {"args", "run_mapper", "run_combiner", "run_reducer", "run_spark", "step_num"}
+
+
+class _Parsers:
+    """The parser of a class of jobs, and a small one for its tasks.
+
+    ``passthru`` and ``file``: the options that go on to the tasks, as mrjob names them.
+    """
+
+    def __init__(self, everything: ArgumentParser, passthru: set[str], file: set[str]) -> None:
+        self.all, self.passthru, self.file = everything, passthru, file
+        self._defaults = vars(everything.parse_args([]))
+        names = _TASK_DESTS | passthru | file
+        self._task = ArgumentParser(add_help=False, allow_abbrev=False)
+        self._task.error = _refuse
+        for action in everything._actions:
+            if action.dest in names:
+                self._task._add_action(action)
+
+    def parse_task(self, args: list[str]) -> Namespace:
+        return self._task.parse_args(args, Namespace(**self._defaults))
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message)
+
 
 class BaseJob(MRJob):
     """An ordinary MRJob; subclasses declare their options in ``add_options``."""
 
-    _parsers: ClassVar[dict[type, tuple]] = {}
+    _parsers: ClassVar[dict[type, _Parsers]] = {}
 
     def add_options(self) -> None:
         """Declare options with ``add_passthru_arg`` and ``add_file_arg``."""
 
+    def __init__(self, args: list[str] | None = None) -> None:
+        """As mrjob's, but for the parsers, which are built for the first job of a class only."""
+        if args is None or type(self) not in self._parsers:
+            super().__init__(args)
+        else:
+            kept = self._parsers[type(self)]
+            self.arg_parser, self._passthru_arg_dests, self._file_arg_dests = (
+                kept.all, kept.passthru, kept.file)
+            self.arg_parser.error = _refuse
+            self._cl_args = args
+            self._stdin = self._stdout = self._stderr = None
+            self.load_args(args)
+
     def configure_args(self) -> None:
-        if type(self) not in self._parsers:
-            super().configure_args()
-            self.add_options()
-            self._parsers[type(self)] = (
-                self.arg_parser, self._passthru_arg_dests, self._file_arg_dests)
-        self.arg_parser, self._passthru_arg_dests, self._file_arg_dests = self._parsers[type(self)]
+        super().configure_args()
+        self.add_options()
+        self._parsers[type(self)] = _Parsers(
+            self.arg_parser, self._passthru_arg_dests, self._file_arg_dests)
+
+    def load_args(self, args: list[str]) -> None:
+        """Parse with few options what mrjob passes to a task, and all else with all of them."""
+        if {"--mapper", "--reducer", "--combiner"}.isdisjoint(args):
+            super().load_args(args)
+        else:
+            self.options = self._parsers[type(self)].parse_task(args)
 
     def execute(self) -> None:
         """Run a task or the whole job. In a task, prints and warnings go to stderr."""
@@ -37,6 +85,16 @@ class BaseJob(MRJob):
             self._stdout = self.stdout
             sys.stdout = sys.stderr
         super().execute()
+
+    def run_job(self) -> None:
+        """Run all steps from the command line; an error of ours is one line and its status."""
+        try:
+            super().run_job()
+        except MrGradientError as error:
+            if self.options.verbose:
+                print(getattr(error, "details", ""), file=sys.stderr)
+            print(f"mr-gradient: {error}", file=sys.stderr)
+            sys.exit(error.exit_status)
 
     def make_runner(self) -> MRJobRunner:
         """As mrjob's, without its look at ``sys.argv``, which may be a user's own."""

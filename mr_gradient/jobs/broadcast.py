@@ -9,6 +9,8 @@ import numpy as np
 
 from mr_gradient import models, storage, tensors
 from mr_gradient.blocks import BLOCK_BYTES, Layout
+from mr_gradient.dataset.schema import Schema
+from mr_gradient.dataset.shards import rows_per_chunk
 from mr_gradient.errors import DataError
 from mr_gradient.models.base import Model, layout
 
@@ -17,11 +19,14 @@ from mr_gradient.models.base import Model, layout
 class Settings:
     """Properties of data and configuration that the bits depend on (law 2).
 
-    ``model``: the model as JSON. ``precision``: float32 or float64, the type of gradients.
+    ``model``: the model as JSON. ``features``, ``classes``: what shards must hold, 0 classes for
+    labels that are values. ``precision``: float32 or float64, the type of gradients.
     ``rows_per_chunk``: rows that a model sees at a time. ``seed`` and ``iteration`` key randomness.
     """
 
     model: str
+    features: int
+    classes: int
     precision: str
     rows_per_chunk: int
     block_bytes: int = BLOCK_BYTES
@@ -41,6 +46,13 @@ class Broadcast:
     @property
     def dtype(self) -> np.dtype:
         return np.dtype(self.settings.precision)
+
+
+def settings_for(model: Model, schema: Schema, precision: str, **fields: int) -> Settings:
+    """Settings of a job over a data set with these columns."""
+    rows = rows_per_chunk(len(schema.features), np.dtype(precision).itemsize)
+    return Settings(models.to_json(model), len(schema.features), len(schema.classes), precision,
+                    rows, **fields)
 
 
 def write(path: str, settings: Settings, parameters: dict[str, np.ndarray]) -> None:
@@ -63,6 +75,8 @@ def read(path: str) -> Broadcast:
     where = layout(model)
     expected = dict(where.shapes)
     found = {name: array.shape for name, array in arrays.items()}
-    if found != expected or any(array.dtype != dtype for array in arrays.values()):
-        raise DataError(f"{path}: parameters must be {dtype} tensors {expected}, found {found}")
+    types = {array.dtype.name for array in arrays.values()}
+    if found != expected or types != {dtype.name}:
+        raise DataError(f"{path}: parameters must be {dtype} tensors {expected}, found "
+                        f"{' and '.join(sorted(types))} tensors {found}")
     return Broadcast(settings, model, where, arrays)

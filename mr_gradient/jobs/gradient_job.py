@@ -21,7 +21,7 @@ import numpy as np
 from mrjob.protocol import RawValueProtocol
 
 from mr_gradient import fingerprint
-from mr_gradient.dataset.shards import open_shard
+from mr_gradient.dataset.shards import Shard, open_shard
 from mr_gradient.errors import DataError
 from mr_gradient.jobs import broadcast
 from mr_gradient.jobs.base_job import BaseJob
@@ -56,10 +56,7 @@ class GradientJob(BaseJob):
     def mapper(self, _: None, line: bytes | str) -> Iterator[tuple[str, dict]]:
         started = time.perf_counter()
         split = Split.parse(line.decode() if isinstance(line, bytes) else line)
-        shard = open_shard(split.shard, split.sha256, self.options.verify_shards)
-        if split.stop > len(shard.y):
-            raise DataError(f"shard {split.shard}: the manifest asks for rows up to {split.stop}, "
-                            f"it has {len(shard.y)}")
+        shard = self._open(split)
         opened = time.perf_counter()
         self.set_status(f"split {split.split}")
         sums, emitted = self._add_split(split, shard)
@@ -69,7 +66,23 @@ class GradientJob(BaseJob):
             "bytes": (shard.x.nbytes // max(1, len(shard.y))) * (split.stop - split.start),
             "host": socket.gethostname(), "fingerprint": fingerprint.describe()["digest"]}
 
-    def _add_split(self, split: Split, shard) -> tuple[dict, int]:
+    def _open(self, split: Split) -> Shard:
+        """The split's shard, after a look at whether it is what the data set says."""
+        shard = open_shard(split.shard, split.sha256, self.options.verify_shards)
+        settings = self._broadcast.settings
+        if shard.x.shape != (split.rows, settings.features):
+            raise DataError(f"shard {split.shard}: must have {split.rows} rows of "
+                            f"{settings.features} features, as the data set says, found "
+                            f"{shard.x.shape}; prepare the data set again")
+        if self.options.verify_shards and settings.classes and split.rows:
+            low, high = int(shard.y.min()), int(shard.y.max())
+            if low < 0 or high >= settings.classes:
+                raise DataError(f"shard {split.shard}: labels must be classes 0 to "
+                                f"{settings.classes - 1}, found {low} to {high}; prepare the data "
+                                "set again")
+        return shard
+
+    def _add_split(self, split: Split, shard: Shard) -> tuple[dict, int]:
         """Sums of a split, and how many blocks its gradient touches."""
         job = self._broadcast
         flat = np.zeros(job.layout.size, job.dtype) if split.gradient else None

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from mrjob.conf import combine_local_envs
 from mrjob.inline import InlineMRJobRunner
+from mrjob.parse import parse_mr_job_stderr
 
 from mr_gradient.errors import MrGradientError, from_task
 from mr_gradient.jobs.task import Task
@@ -105,6 +106,25 @@ class InlineRunner(InlineMRJobRunner):
             splits.append({"file": path, "start": offset,
                            "length": sum(map(len, lines[start:stop]))})
         return splits
+
+    def _create_dist_cache_dir(self, step_num: int) -> None:
+        """As mrjob's, with links in place of copies: nothing changes a job's files."""
+        if self._working_dir_mgr.name_to_path("archive"):
+            super()._create_dist_cache_dir(step_num)
+            return
+        os.makedirs(self._dist_cache_dir(step_num))
+        for name, path in self._working_dir_mgr.name_to_path("file").items():
+            path = os.path.abspath(path.removeprefix("file://"))
+            os.symlink(path, self._path_in_dist_cache_dir(name, step_num))
+
+    def _parse_task_counters(self, task_type: str, step_num: int) -> None:
+        """As mrjob's, which looks for the tasks' stderr with a glob below the whole step."""
+        folder = os.path.join(self._step_dir(step_num), task_type)
+        with contextlib.suppress(FileNotFoundError):
+            for task in sorted(os.listdir(folder)):
+                with contextlib.suppress(OSError), \
+                        open(os.path.join(folder, task, "stderr"), "rb") as stderr:
+                    parse_mr_job_stderr(stderr, counters=self._counters[step_num])
 
     def _split_reducer_input(self, step_num: int) -> int:
         path = self._sorted_reducer_input_path(step_num)

@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mrjob.parse import is_uri
 from mrjob.step import StepFailedException
 from threadpoolctl import threadpool_limits
 
-from mr_gradient.errors import TaskError, UsageError
+from mr_gradient.errors import MrGradientError, TaskError, UsageError
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.inline_runner import InlineRunner
 from mr_gradient.jobs.protocol import SUMMARY
@@ -86,6 +87,22 @@ def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
             found = f"argument {value[0]!r}" if name == "args" else "--" + name.replace("_", "-")
             raise UsageError(f"{found}: not an option of this command; see --help")
     set_up_logging(verbose)
+    if (cores := job.options.num_cores) is not None and cores < 1:
+        raise UsageError(f"--num-cores {cores}: must be at least 1")
+    for path in job.options.conf_paths or []:
+        if not os.path.isfile(path):
+            raise UsageError(f"-c {path}: no such file; it must be a configuration file of mrjob")
+    try:
+        # The first runner reads the configuration files and looks for what is to be uploaded.
+        with job.make_runner() as made:
+            for path in made._working_dir_mgr.paths():
+                if not is_uri(path) and not os.path.exists(path):
+                    raise UsageError(f"{path}: no such file; it was to be uploaded with the job")
+    except MrGradientError:
+        raise
+    except Exception as error:
+        raise UsageError(f"-r {runner}: mrjob refuses its options or its configuration file: "
+                         f"{type(error).__name__}: {' '.join(str(error).split())}") from None
     return arguments
 
 

@@ -54,6 +54,9 @@ class LocalRunner(LocalMRJobRunner):
         with contextlib.suppress(OSError):
             os.unlink(f"/tmp/wrapper.lock.{self._job_key}")
 
+    def _log_cause_of_error(self, ex: Exception) -> None:
+        """Nothing: ``_run_streaming_step`` raises the cause."""
+
     def _run_streaming_step(self, step: dict, step_num: int) -> None:
         try:
             super()._run_streaming_step(step, step_num)

@@ -14,15 +14,16 @@ from mr_gradient.errors import DataError
 class Split:
     """What one map task works on: rows ``start`` to ``stop`` of a shard.
 
-    ``part`` is the part of the data set that it belongs to. Splits with ``gradient`` are numbered
-    from 0 and come first in the numbering, since the tree of law 2 is over their numbers; the
-    others give metrics only.
+    ``rows`` and ``sha256`` are the shard's, ``part`` the part of the data set that it belongs to.
+    Splits with ``gradient`` are numbered from 0 and come first in the numbering, since the tree of
+    law 2 is over their numbers; the others give metrics only.
     """
 
     split: int
     shard: str
     start: int
     stop: int
+    rows: int
     sha256: str
     part: str
     gradient: bool
@@ -35,8 +36,8 @@ class Split:
             for field in fields(cls):
                 if type(getattr(split, field.name)).__name__ != field.type:
                     raise TypeError(f"{field.name} must be of type {field.type}")
-            if not 0 <= split.start <= split.stop or split.split < 0:
-                raise ValueError(f"rows {split.start} to {split.stop}")
+            if not 0 <= split.start <= split.stop <= split.rows or split.split < 0:
+                raise ValueError(f"rows {split.start} to {split.stop} of {split.rows}")
             return split
         except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f"manifest line {line[:80]!r}: must be a split as JSON: {error}") from None
@@ -57,7 +58,8 @@ def make_splits(dataset: Dataset, gradient: bool = True, rows_per_split: int = 0
             for start in range(0, max(1, shard.rows), step):
                 splits.append(Split(
                     len(splits), os.path.join(dataset.folder, shard.path), start,
-                    min(start + step, shard.rows), shard.sha256, part, gradient and part == "train"))
+                    min(start + step, shard.rows), shard.rows, shard.sha256, part,
+                    gradient and part == "train"))
         count = len(splits) - first
         keys += [((i + 0.5) / count, first + i) for i in range(count)]
     return [splits[number] for _, number in sorted(keys)]

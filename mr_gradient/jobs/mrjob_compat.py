@@ -8,6 +8,7 @@ them: ``pipes.quote``, ``distutils.spawn.find_executable`` and ``distutils.versi
 from __future__ import annotations
 
 import functools
+import pprint
 import re
 import shlex
 import shutil
@@ -52,10 +53,23 @@ def install() -> None:
     sys.modules.update(stand_ins)
     try:
         import mrjob.compat
-        import mrjob.util  # noqa: F401  imported for its effect on sys.modules
+        import mrjob.runner
     finally:
         for name in stand_ins:
             del sys.modules[name]
+    mrjob.runner.pprint = _LazyPrettyPrint
+
+
+class _LazyPrettyPrint:
+    """For mrjob, which formats all its options for each job, for a log that nobody may want."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    pformat = classmethod(lambda cls, value: cls(value))
+
+    def __str__(self) -> str:
+        return pprint.pformat(self._value)
 
 
 def _module(name: str, **attributes: object) -> types.ModuleType:

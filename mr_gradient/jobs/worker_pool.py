@@ -115,8 +115,8 @@ class WorkerPool:
     def _fork(self) -> _Child:
         task_read, task_write = os.pipe()
         answer_read, answer_write = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
         with warnings.catch_warnings():
             # Python counts BLAS's idle threads, which BLAS itself stops at a fork.
             warnings.simplefilter("ignore", DeprecationWarning)

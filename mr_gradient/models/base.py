@@ -54,8 +54,8 @@ def accumulate_chunks(model: Model, parameters: dict[str, np.ndarray], chunks: I
     sums: dict[str, float] = {}
     examples, weight_sum = 0, 0.0
     for x, y, weight in chunks:
-        for name, value in model.accumulate(parameters, x, y, weight, gradient).items():
-            sums[name] = sums.get(name, 0.0) + value
+        of_chunk = model.accumulate(parameters, x, y, weight, gradient)
+        sums = {name: sums.get(name, 0.0) + of_chunk[name] for name in of_chunk}
         examples += len(x)
         weight_sum += len(x) if weight is None else float(np.sum(weight, dtype=np.float64))
     return {**sums, "weight": weight_sum, "examples": examples}

@@ -7,7 +7,17 @@ with respect to ``z``, or None when no gradient is wanted.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
+
+
+@functools.lru_cache(maxsize=16)
+def constant(value: float, size: int, dtype: np.dtype) -> np.ndarray:
+    """A read-only array of one value: on a chunk, numpy's scalars cost twice what arrays do."""
+    array = np.full(size, value, dtype)
+    array.flags.writeable = False
+    return array
 
 
 def squared(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: bool) -> tuple:
@@ -30,18 +40,18 @@ def logistic(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: 
     both have long reached their limits, t and 1, so t is capped there and nothing overflows.
     """
     t = z[:, 0]
-    right = (t > 0) == (y != 0)
-    sign = y.astype(z.dtype)
-    sign *= -2
-    sign += 1
+    ones = constant(1, len(t), z.dtype)
+    one_is_right = y.view(bool) if y.dtype == np.uint8 else y != 0
+    right = np.greater(t, constant(0, len(t), z.dtype)) == one_is_right
+    sign = np.subtract(ones, y + y, dtype=z.dtype)
     t *= sign
-    large = t.max(initial=0) > 80
+    large = np.maximum.reduce(t, initial=0) > 80
     e = np.exp(np.minimum(t, 80) if large else t)
     loss = np.log1p(e)
     if large:
         np.maximum(loss, t, out=loss)
     if weight is None:
-        sums = {"loss": float(np.sum(loss, dtype=np.float64)),
+        sums = {"loss": float(np.add.reduce(loss, dtype=np.float64)),
                 "correct": float(np.count_nonzero(right))}
     else:
         sums = {"loss": float(np.sum(np.multiply(loss, weight, dtype=np.float64))),
@@ -49,7 +59,7 @@ def logistic(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: 
     if not gradient:
         return sums, None
     np.multiply(sign, e, out=t)
-    e += 1
+    e += ones
     t /= e
     if weight is not None:
         t *= weight.astype(z.dtype)

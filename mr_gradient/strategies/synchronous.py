@@ -50,13 +50,18 @@ class Penalty:
                              if tensor.penalized))
 
     def value(self, parameters: np.ndarray) -> float:
+        if not self.l2:
+            return 0.0
         parts = [parameters[lo:hi].astype(np.float64) for lo, hi in self.ranges]
-        return self.l2 / 2 * sum(float(part @ part) for part in parts)
+        with np.errstate(all="ignore"):
+            return self.l2 / 2 * sum(float(part @ part) for part in parts)
 
     def add_gradient(self, gradient: np.ndarray, parameters: np.ndarray) -> None:
+        """Add l2 times the penalized parameters; what overflows shows up in the update."""
         if self.l2:
-            for lo, hi in self.ranges:
-                gradient[lo:hi] += parameters.dtype.type(self.l2) * parameters[lo:hi]
+            with np.errstate(all="ignore"):
+                for lo, hi in self.ranges:
+                    gradient[lo:hi] += np.asarray(self.l2, parameters.dtype) * parameters[lo:hi]
 
 
 class Synchronous:
