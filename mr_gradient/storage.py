@@ -93,15 +93,8 @@ def make_folder(path: str) -> list[str]:
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        blocked = next((each for each in _parents(path) if os.path.isfile(each)), "")
-        what = f"{blocked} is a file" if blocked else error.strerror
-        raise UsageError(f"--out {path}: the folder cannot be made: {what}") from None
+        raise UsageError(f"--out {path}: the folder cannot be made: {error.strerror}") from None
     return made
-
-
-def _parents(path: str) -> list[str]:
-    parts = os.path.abspath(path).split(os.sep)
-    return [os.sep.join(parts[:count]) for count in range(2, len(parts) + 1)]
 
 
 def remove_empty(folders: list[str]) -> None:

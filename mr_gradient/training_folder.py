@@ -28,8 +28,13 @@ class TrainingFolder:
         self.out, self._restart = out, restart
         self._history: History | None = None
         self._kept_bytes = 0
-        if os.path.lexists(out) and not os.path.isdir(out):
-            raise UsageError(f"--out {out}: must be a folder, found a file")
+        above = os.path.abspath(out)
+        while not os.path.lexists(above):
+            above = os.path.dirname(above)
+        if not os.path.isdir(above):
+            raise UsageError(f"--out {out}: must be a folder, but {above} is a file")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise UsageError(f"--out {out}: {above} is not writable; choose another folder")
         if self._found():
             self._check_marker()
             self._history = History(out)
