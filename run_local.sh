@@ -23,7 +23,7 @@ mkdir -p -- "$folder" || fail "the folder '$folder' cannot be made"
 # shellcheck source=tests/environment.sh
 source "$here/tests/environment.sh"
 make_environment "$here/.venv" "$here" ""
-run() { "$here/.venv/bin/python" -m mr_gradient "$@"; }
+run() { "$here/.venv/bin/mr-gradient" "$@"; }
 
 if [[ ! -f $folder/digits-$seed/dataset.json ]]; then
     run prepare "$here/data/digits.csv" --out "$folder/digits-$seed" --test-fraction 0.2 \
@@ -38,7 +38,7 @@ one() {
     run train --data "$folder/digits-$seed" --model "$name" --out "$folder/$name-$seed" \
         --iterations "$epochs" --seed "$seed" --progress lines "$@" > /dev/null
     run evaluate --model "$folder/$name-$seed" --data "$folder/digits-$seed" --json |
-        "$here/.venv/bin/python" -c '
+        "$here/.venv/bin/python" -I -c '
 import json, sys
 result = json.load(sys.stdin)
 print(f"{sys.argv[1]}: held-out accuracy {result['"'accuracy'"']:.4f} on {result['"'examples'"']} digits, "

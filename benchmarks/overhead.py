@@ -19,8 +19,8 @@ import mr_gradient.jobs  # noqa: F401  before numpy: one BLAS thread
 
 # isort: split
 import numpy as np
+from bare_numpy import Worker
 
-from benchmarks.bare_numpy import Worker
 from mr_gradient.config import TrainConfig
 from mr_gradient.dataset.shards import rows_per_chunk
 from mr_gradient.dataset.writer import write_arrays

@@ -2,7 +2,7 @@
 
 ``checkpoints/NNNNNNNN.safetensors`` holds the parameters (``parameters.<tensor>``), the optimizer's
 state (``optimizer.<field>``) and, as metadata, the iteration, the identity of the training, the
-length of the history and a checksum. The last two are kept.
+fingerprint of the driver, the length of the history and a checksum. The last two are kept.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Checkpoint:
     optimizer: dict[str, np.ndarray]
     identity: dict
     history_bytes: int = 0
+    fingerprint: str = ""
 
 
 def remove_leftovers(out: str) -> None:
@@ -64,6 +65,7 @@ def save(out: str, checkpoint: Checkpoint) -> None:
     arrays |= {f"optimizer.{name}": array for name, array in checkpoint.optimizer.items()}
     metadata = {"format": _FORMAT, "iteration": str(checkpoint.iteration),
                 "identity": json.dumps(checkpoint.identity, sort_keys=True),
+                "fingerprint": checkpoint.fingerprint,
                 "history_bytes": str(checkpoint.history_bytes)}
     metadata["sha256"] = _digest(arrays, metadata)
     storage.write_atomically(_path(out, checkpoint.iteration), tensors.to_chunks(arrays, metadata))
@@ -92,7 +94,8 @@ def load(out: str, iteration: int) -> Checkpoint:
         part, _, rest = name.partition(".")
         parts[part][rest] = array
     return Checkpoint(int(metadata["iteration"]), parts["parameters"], parts["optimizer"],
-                      json.loads(metadata["identity"]), int(metadata["history_bytes"]))
+                      json.loads(metadata["identity"]), int(metadata["history_bytes"]),
+                      metadata["fingerprint"])
 
 
 def _digest(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:

@@ -13,11 +13,14 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 from mr_gradient import __version__, threads
 from mr_gradient.errors import MrGradientError, UsageError
+from mr_gradient.progress import KINDS, on_stderr
+from mr_gradient.storage import finite
 
 _EXAMPLES = """examples:
   mr-gradient prepare data/digits.csv --out digits --test-fraction 0.2
@@ -51,15 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mr-gradient: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        again = "; run the same command again to go on" if arguments[:1] == ["train"] else ""
+        again = ""
+        if arguments[:1] == ["train"]:
+            same = "without --restart " if "--restart" in arguments else "again "
+            again = f"; run the same command {same}to go on"
         print(f"mr-gradient: interrupted{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone; say nothing more to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
-    except (OSError, MemoryError) as error:
-        what = str(error) or "out of memory"
-        print(f"mr-gradient: {what}", file=sys.stderr)
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        what = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        print(f"mr-gradient: {what} (-v shows the traceback)", file=sys.stderr)
         return 1
 
 
@@ -72,6 +80,9 @@ def _open_closed_streams() -> None:
                 os.dup2(handle, number)
                 os.close(handle)
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show harms nothing
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _terminate(*_: object) -> NoReturn:
@@ -90,7 +101,7 @@ def _run(arguments: list[str]) -> int:
         _refuse(options.parser, rest)
     result = options.function(options, rest)
     if options.json:
-        print(json.dumps(result, allow_nan=False))
+        print(json.dumps(finite(result), allow_nan=False))
     else:
         _print_result(result)
     sys.stdout.flush()  # a full disk, or a reader that has gone, shows here
@@ -180,7 +191,7 @@ def _add_train(commands) -> None:
         help="type of parameters and gradients")
     add("--rows-per-split", type=int, default=0, metavar="N",
         help="cut shards into splits of N rows (default: a split a shard)")
-    add("--progress", default="auto", choices=("auto", "bar", "lines", "none"),
+    add("--progress", default="auto", choices=KINDS,
         help="auto: a bar on a terminal, a line an iteration elsewhere")
     add("--restart", action="store_true", help="remove the training that is in MODELDIR")
     _add_runner(parser)
@@ -230,7 +241,6 @@ def _check_runner_options(options: argparse.Namespace, rest: list[str]) -> None:
 
 def _train(options: argparse.Namespace, rest: list[str]) -> dict:
     from mr_gradient.config import TrainConfig
-    from mr_gradient.progress import on_stderr
     from mr_gradient.training import train
 
     _check_runner_options(options, rest)

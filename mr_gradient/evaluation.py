@@ -13,7 +13,8 @@ from mr_gradient.jobs.broadcast import settings_for
 from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
-from mr_gradient.strategies.synchronous import Penalty, Synchronous
+from mr_gradient.models.penalty import Penalty
+from mr_gradient.strategies.synchronous import Synchronous
 
 PARTS = {"train": "train", "held-out": "held_out"}
 
@@ -47,9 +48,10 @@ def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
 
 def _check_columns(model: Schema, data: Schema, model_path: str, data_path: str) -> None:
     if model.features != data.features:
-        extra = [name for name in data.features if name not in model.features]
-        missing = [name for name in model.features if name not in data.features]
-        raise UsageError(f"--data {data_path}: must have the {len(model.features)} feature columns "
+        of_model, of_data = set(model.features), set(data.features)
+        extra = [name for name in data.features if name not in of_model]
+        missing = [name for name in model.features if name not in of_data]
+        raise UsageError(f"--data {data_path}: must have the {model.width} feature columns "
                          f"of {model_path}; missing {missing[:3]}, not in the model {extra[:3]}")
     if (model.kind, model.classes) != (data.kind, data.classes):
         raise UsageError(f"--data {data_path}: the target must be a {model.kind} with classes "

@@ -6,12 +6,13 @@ the process's own, not its children's, and goes with it, however it ends.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
 
 from mr_gradient.errors import UsageError
+from mr_gradient.storage import finite
 
 FILE = "history.jsonl"
 
@@ -24,8 +25,10 @@ class History:
         self._file = open(os.path.join(out, FILE), "ab")  # noqa: SIM115  closed by close()
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             self._file.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise UsageError(f"--out {out}: cannot be locked: {error.strerror}") from None
             raise UsageError(f"--out {out}: another process is training in this folder; wait for "
                              "it, or choose another folder") from None
 
@@ -36,16 +39,9 @@ class History:
 
     def append(self, line: dict) -> int:
         """Write a line; returns the length of the history in bytes."""
-        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.write(json.dumps(finite(line), allow_nan=False).encode() + b"\n")
         self._file.flush()
         return self._file.tell()
 
     def close(self) -> None:
         self._file.close()
-
-
-def read(out: str) -> Iterator[dict]:
-    """The lines, as written by ``History.append``."""
-    with open(os.path.join(out, FILE), encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)

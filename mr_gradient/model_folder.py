@@ -7,7 +7,7 @@ files is noticed and the training, run again, writes them anew.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def save(out: str, saved: SavedModel) -> None:
     storage.write_atomically(path, tensors.to_chunks(saved.parameters, {"format": "pt"}))
     storage.write_json(os.path.join(out, DESCRIPTION), {
         "format": _FORMAT, "version": _VERSION, "model": models.to_json(saved.model),
-        "schema": asdict(saved.schema), "sha256": storage.sha256(path), "summary": saved.summary})
+        "schema": saved.schema.to_json(), "sha256": storage.sha256(path), "summary": saved.summary})
 
 
 def load(out: str) -> SavedModel:
@@ -51,6 +51,9 @@ def load(out: str) -> SavedModel:
     try:
         model, schema = models.from_json(value["model"]), schema_from_json(value["schema"])
         summary, checksum = dict(value["summary"]), value["sha256"]
+        if (type(summary["iterations"]), type(summary["train"])) != (int, dict) or (
+                summary["precision"] not in ("float32", "float64") or not summary["l2"] >= 0):
+            raise ValueError(f"summary {summary}")
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: damaged: {error!r}") from None
     tensor_path = os.path.join(out, TENSORS)

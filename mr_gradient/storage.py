@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -43,6 +44,12 @@ def remove_leftovers(folder: str) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
+def sync_file(path: str) -> None:
+    """Make a file that was written piece by piece survive a power cut."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(path: str) -> None:
     """Make renames in a folder survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
@@ -53,7 +60,16 @@ def sync_folder(path: str) -> None:
 
 
 def write_json(path: str, value: Any) -> None:
-    write_atomically(path, [json.dumps(value, indent=1).encode(), b"\n"])
+    write_atomically(path, [json.dumps(finite(value), indent=1, allow_nan=False).encode(), b"\n"])
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON, which has no infinity and no NaN: null stands for both."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: str, what: str) -> dict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import sys
 from math import prod
 
 import numpy as np
@@ -21,6 +22,8 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4",
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 _ALIGN = 64
 _MAX_HEADER = 100 * 1024 * 1024
+#: From Python 3.13 on, a mapping need not keep a descriptor of its file.
+_NO_DESCRIPTOR = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 def _ordered(specs: dict[str, tuple]) -> list[str]:
@@ -63,7 +66,7 @@ def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < 8:
                 raise DataError(f"{path}: not a safetensors file: shorter than 8 bytes")
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:

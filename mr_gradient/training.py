@@ -15,15 +15,17 @@ from mr_gradient.config import TrainConfig
 from mr_gradient.dataset.schema import Dataset, open_dataset
 from mr_gradient.errors import DivergenceError
 from mr_gradient.jobs.broadcast import Settings, settings_for
-from mr_gradient.jobs.launch import Launcher, job_arguments, launcher, timed
+from mr_gradient.jobs.launch import Launcher, job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.model_folder import SavedModel, is_current
 from mr_gradient.model_folder import load as load_model
 from mr_gradient.model_folder import save as save_model
 from mr_gradient.models.base import layout
+from mr_gradient.models.penalty import Penalty
 from mr_gradient.optimizers.base import pack, unpack
 from mr_gradient.progress import Progress, Silent
-from mr_gradient.strategies.synchronous import Pass, Penalty, Synchronous
+from mr_gradient.strategies.synchronous import Pass, Synchronous
+from mr_gradient.timing import timed
 from mr_gradient.training_folder import TrainingFolder
 
 
@@ -47,7 +49,7 @@ class Training:
     def __init__(self, config: TrainConfig, dataset: Dataset, folder: TrainingFolder) -> None:
         self.config, self.dataset, self.folder = config, dataset, folder
         schema = dataset.schema
-        self.model = models.create(config.model, len(schema.features), schema.kind,
+        self.model = models.create(config.model, schema.width, schema.kind,
                                    len(schema.classes), {"hidden": config.hidden})
         self.layout = layout(self.model)
         self.optimizer = optimizers.create(config.optimizer, {
@@ -56,12 +58,14 @@ class Training:
         self.dtype = np.dtype(config.precision)
         self.identity = config.identity(self.model, self.optimizer, dataset.digest)
         self.iteration = 0
+        self._fingerprints = {fingerprint.describe()["digest"]}
         self.parameters = self.layout.flatten(self.model.init(config.seed), self.dtype)
         self.state = self.optimizer.init(self.parameters)
         if last := folder.newest(self.identity, config.iterations):
             self.parameters = self.layout.flatten(last.parameters, self.dtype)
             self.state = unpack(self.state, last.optimizer)
             self.iteration = last.iteration
+            self._fingerprints.add(last.fingerprint)
 
     def run(self, jobs: Launcher, progress: Callable[[int, int], Progress]) -> dict:
         """Iterate until all is done, then measure and save the model."""
@@ -69,10 +73,12 @@ class Training:
         splits = make_splits(self.dataset, rows_per_split=self.config.rows_per_split)
         strategy = Synchronous(jobs, splits, self.layout)
         shown = progress(self.config.iterations, self.iteration)
-        self._warned = False
         try:
             if self.iteration:
                 shown.note(f"resuming after iteration {self.iteration}")
+            if len(self._fingerprints) > 1:
+                shown.note("warning: the checkpoint was written with another numpy build or CPU "
+                           "type; the bits of this training cannot be reproduced")
             while self.iteration < self.config.iterations:
                 self._iterate(strategy, shown)
         finally:
@@ -95,18 +101,24 @@ class Training:
             self.penalty.add_gradient(gradient, self.parameters)
             parameters, state = self.optimizer.update(gradient, self.state, self.parameters)
             if not np.isfinite(parameters).all():
-                raise self._diverged("the parameters are no longer finite")
+                raise self._diverged("the parameters are no longer finite", self.iteration + 1)
         with timed(result.phases, "checkpoint"):
             self.parameters, self.state, self.iteration = parameters, state, self.iteration + 1
             line = {"iteration": self.iteration, "objective": objective, "phases": result.phases,
                     "seconds": time.perf_counter() - started, **result.metrics}
             self.folder.save(line, Checkpoint(
-                self.iteration, self.layout.views(parameters), pack(state), self.identity))
-        if not self._warned and len({s["fingerprint"] for s in result.summaries}) > 1:
-            self._warned = True
+                self.iteration, self.layout.views(parameters), pack(state), self.identity,
+                fingerprint=fingerprint.describe()["digest"]))
+        self._note_mixture({summary["fingerprint"] for summary in result.summaries}, shown)
+        shown.iteration({**line, "seconds": time.perf_counter() - started})
+
+    def _note_mixture(self, found: set[str], shown: Progress) -> None:
+        """Warn once when this training has been computed on unlike machines (law 2)."""
+        known = len(self._fingerprints)
+        self._fingerprints |= found
+        if len(self._fingerprints) > 1 >= known:
             shown.note("warning: tasks ran on different numpy builds or CPU types; "
                        "the bits of this training cannot be reproduced")
-        shown.iteration({**line, "seconds": time.perf_counter() - started})
 
     def _check(self, result: Pass) -> None:
         loss = result.metrics["train"]["loss"]
@@ -114,12 +126,12 @@ class Training:
             # The parameters came from the newest checkpoint: the one before it was the last good.
             self.folder.drop(self.iteration)
             what = "the gradient is not finite" if np.isfinite(loss) else f"the loss is {loss}"
-            raise self._diverged(what)
+            raise self._diverged(what, min(self.iteration + 1, self.config.iterations))
 
-    def _diverged(self, what: str) -> DivergenceError:
+    def _diverged(self, what: str, iteration: int) -> DivergenceError:
         kept = self.folder.iterations()
         return DivergenceError(
-            f"iteration {self.iteration + 1}: diverged: {what}; lower --learning-rate (it is "
+            f"iteration {iteration}: diverged: {what}; lower --learning-rate (it is "
             f"{self.config.learning_rate:g}) or scale the features; "
             + (f"the checkpoint of iteration {kept[-1]} is kept, --restart starts over" if kept
                else "nothing is kept"))

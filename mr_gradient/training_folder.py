@@ -28,7 +28,7 @@ class TrainingFolder:
         self.out, self._restart = out, restart
         self._history: History | None = None
         self._kept_bytes = 0
-        above = os.path.abspath(out)
+        above = os.path.realpath(out)
         while not os.path.lexists(above):
             above = os.path.dirname(above)
         if not os.path.isdir(above):
@@ -93,10 +93,14 @@ class TrainingFolder:
 
     def _begin(self, identity: dict) -> None:
         """Make the folder ours, and remove the training that was there before."""
-        marker = {"format": _FORMAT, "version": 1, "configuration": identity}
+        marker = os.path.join(self.out, _MARKER)
         storage.make_folder(self.out)
-        storage.write_json(os.path.join(self.out, _MARKER), marker)
         if self._history is None:
+            if os.path.exists(marker):
+                raise UsageError(f"--out {self.out}: another training has begun in this folder "
+                                 "meanwhile; choose another folder")
+            # Before the history, which alone would make the folder look like somebody else's.
+            storage.write_json(marker, {"format": _FORMAT, "version": 1})
             self._history = History(self.out)
         for old in self.iterations():
             self.drop(old)
@@ -105,6 +109,7 @@ class TrainingFolder:
                 os.unlink(os.path.join(self.out, name))
         checkpoint.remove_leftovers(self.out)
         self._history.cut(0)
+        storage.write_json(marker, {"format": _FORMAT, "version": 1, "configuration": identity})
 
     def drop(self, iteration: int) -> None:
         """Remove the checkpoint of an iteration."""

@@ -3,11 +3,14 @@
 # Prints the first interpreter that runs and is 3.10 or later.
 find_python() {
     local candidate
-    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.{14,13,12,11,10} python; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null; then
-            command -v -- "$candidate"
-            return
-        fi
+    is_new_enough() { "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null; }
+    if [[ -n ${PYTHON:-} ]]; then
+        is_new_enough "$PYTHON" && command -v -- "$PYTHON" && return
+        printf 'PYTHON=%s: must be an interpreter of Python 3.10 or later\n' "$PYTHON" >&2
+        return 2
+    fi
+    for candidate in python3 python3.{14,13,12,11,10} python; do
+        is_new_enough "$candidate" && command -v -- "$candidate" && return
     done
     printf 'Python 3.10 or later is needed, and none was found; install one, or name it with ' >&2
     printf 'PYTHON=/path/to/python3\n' >&2
@@ -15,12 +18,14 @@ find_python() {
 }
 
 # make_environment VENV PROJECT EXTRAS: makes VENV with PROJECT and its EXTRAS ("" or "[test]") in
-# it, unless it is there and setup.cfg has not changed since.
+# it, unless it is there, made from this very folder, and setup.cfg has not changed since.
 make_environment() {
     local venv=$1 project=$2 extras=$3 python stamp
     stamp="$venv/installed-from-setup.cfg"
     if [[ -x $venv/bin/python ]] && cmp -s "$project/setup.cfg" "$stamp" &&
-        "$venv/bin/python" -c 'import mr_gradient' 2> /dev/null; then
+        "$venv/bin/python" -I -c 'import os, sys, mr_gradient
+here = os.path.dirname(os.path.dirname(os.path.abspath(mr_gradient.__file__)))
+sys.exit(not os.path.samefile(here, sys.argv[1]))' "$project" 2> /dev/null; then
         return
     fi
     python=$(find_python) || return

@@ -18,4 +18,4 @@ fi
 "$bin/ruff" check .
 "$bin/lint-imports"
 "$bin/python" -m pytest -m "not long"
-"$bin/nox" --noxfile tests/noxfile.py
+"$bin/nox" --noxfile tests/noxfile.py --envdir .nox

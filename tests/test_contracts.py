@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,3 +53,12 @@ def test_a_breach_is_found(project, breach):
         assert "another_floor" in result.stdout
     else:
         assert "BROKEN" in result.stdout
+
+
+def test_what_a_task_can_import_is_a_short_list():
+    """The contract names what is forbidden; this, over the same graph, what is allowed (law 8)."""
+    graph = grimp.build_graph("mr_gradient", include_external_packages=True)
+    job = "mr_gradient.jobs.gradient_job"
+    reached = {job} | graph.find_upstream_modules(job)
+    others = {name.partition(".")[0] for name in reached} - {"mr_gradient"}
+    assert others - set(sys.stdlib_module_names) <= {"numpy", "mrjob", "scipy"}

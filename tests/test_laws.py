@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +129,7 @@ kill = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if moment.isdigit():
     run(data, Path(out), progress=After(int(moment), kill), **RECIPES[recipe])
 else:
-    # The third file that is made durable, or put in place, is in the middle of the training.
+    # The ninth file that is made durable, or put in place, is in the middle of the training.
     from mr_gradient import storage
     name, calls = moment, [0]
     real = getattr(os, name)
@@ -154,3 +156,19 @@ def test_a_killed_driver_run_again_ends_in_the_same_bits(tmp_path, recipe, momen
     # One job for each iteration that was left, at most one of them done before; one to measure.
     assert 6 - before <= result["jobs"] - 1 <= 6 - before + 1
     assert not list(out.rglob("*.tmp-*"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(40))
+def test_a_kill_at_any_moment_changes_no_bit(tmp_path, seed):
+    """The moment is drawn from the time that a whole run takes, its start included."""
+    data = class_data(tmp_path / "data")
+    out, recipe = tmp_path / "killed", list(RECIPES)[seed % 2]
+    run(data, tmp_path / "undisturbed", 60, **RECIPES[recipe])
+    moment = np.random.default_rng(seed).uniform(0.2, 1.2)
+    code = ("import sys\nfrom pathlib import Path\nfrom trainings import RECIPES, run\n"
+            "run(sys.argv[1], Path(sys.argv[2]), 60, **RECIPES[sys.argv[3]])")
+    with contextlib.suppress(subprocess.TimeoutExpired):  # which kills with SIGKILL
+        in_a_process(code, data.folder, out, recipe, timeout=moment)
+    run(data, out, 60, **RECIPES[recipe])
+    assert bits(out) == bits(tmp_path / "undisturbed")

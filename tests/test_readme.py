@@ -50,6 +50,7 @@ def alike(expected: str, found: str) -> bool:
 def test_the_readme_has_commands():
     assert [step[0].split()[1] for steps in sessions() for step in steps] == [
         "prepare", "train", "evaluate"]
+    assert "TODO" not in (ROOT / "README.md").read_text()
     assert {block.splitlines()[0][2:] for block in BLOCKS} >= set(ELSEWHERE)
 
 

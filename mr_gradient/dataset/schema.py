@@ -10,12 +10,15 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 
 from mr_gradient import storage
+from mr_gradient.dataset import names
 from mr_gradient.errors import DataError
 
 FORMAT, VERSION = "mr_gradient data set", 1
 FILE = "dataset.json"
+LAYOUTS = ("dense", "csr")
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,29 @@ class Schema:
     """Columns of the examples.
 
     ``kind``: ``class`` (labels are indices into ``classes``) or ``value`` (labels are numbers).
-    ``scale``: stored features times this are the features that a model sees.
+    ``scale``: stored features times this are the features that a model sees. ``layout``: of the
+    shards, ``dense`` or ``csr``. ``nonzeros``: numbers that a mean row stores, rounded up, where the
+    layout is ``csr``: chunks are cut by it.
     """
 
-    features: tuple[str, ...]
+    features: names.Names
     target: str
     kind: str
     classes: tuple[str, ...]
     dtype: str
     scale: float
+    layout: str = "dense"
+    nonzeros: int = 0
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.features)
+
+    def to_json(self) -> dict:
+        """The inverse of ``schema_from_json``."""
+        fields = {field.name: getattr(self, field.name) for field in dataclass_fields(self)}
+        return {**fields, "features": names.to_json(self.features)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,7 @@ class Dataset:
     @property
     def digest(self) -> str:
         """Identifies content and order of the shards, wherever the folder lies."""
-        content = [asdict(self.schema), [[s.rows, s.sha256] for s in self.train],
+        content = [self.schema.to_json(), [[s.rows, s.sha256] for s in self.train],
                    [[s.rows, s.sha256] for s in self.held_out]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -66,7 +83,7 @@ class Dataset:
 
     def save(self) -> None:
         storage.write_json(os.path.join(self.folder, FILE), {
-            "format": FORMAT, "version": VERSION, "schema": asdict(self.schema),
+            "format": FORMAT, "version": VERSION, "schema": self.schema.to_json(),
             "options": self.options,
             "train": [asdict(shard) for shard in self.train],
             "held_out": [asdict(shard) for shard in self.held_out]})
@@ -77,9 +94,12 @@ def is_dataset(folder: str) -> bool:
 
 
 def schema_from_json(value: dict) -> Schema:
-    return Schema(features=tuple(value["features"]), target=value["target"], kind=value["kind"],
-                  classes=tuple(value["classes"]), dtype=value["dtype"],
-                  scale=float(value["scale"]))
+    layout, nonzeros = value.get("layout", "dense"), value.get("nonzeros", 0)
+    if layout not in LAYOUTS or type(nonzeros) is not int or nonzeros < 0:
+        raise ValueError(f"layout {layout!r} with {nonzeros!r} numbers a row")
+    return Schema(features=names.from_json(value["features"]), target=value["target"],
+                  kind=value["kind"], classes=tuple(value["classes"]), dtype=value["dtype"],
+                  scale=float(value["scale"]), layout=layout, nonzeros=nonzeros)
 
 
 def _shards_from_json(folder: str, rows: list[dict]) -> tuple[ShardInfo, ...]:

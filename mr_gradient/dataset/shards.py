@@ -1,8 +1,8 @@
 """Reading shards: mapped once, kept open, handed out in chunks that fit the cache.
 
-A shard is a safetensors file with ``x`` (rows, features), ``y`` (rows,) and optionally ``weight``
-(rows,). Shards never change, so a process that serves several jobs keeps them mapped: opening one
-again costs as much as a whole pass over it.
+A shard is a safetensors file with ``x`` (rows, features) or sparse rows (``csr``), ``y`` (rows,) and
+optionally ``weight`` (rows,). Shards never change, so a process that serves several jobs keeps them
+mapped: opening one again costs as much as a whole pass over it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mr_gradient import storage, tensors
+from mr_gradient.dataset import csr
 from mr_gradient.errors import DataError
 
 #: A chunk's features, in the type that the model computes in, fill at most this many bytes: they
 #: are read twice, forward and backward, and should still be in a cache the second time. Half as
 #: much fits the second-level cache better, and lost to the calls that it doubles.
 CHUNK_BYTES = 2 * 1024 * 1024
-_MAX_OPEN = 4096
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Shard:
     """A mapped shard: ``x`` as stored, ``scale`` times ``x`` as models see it."""
 
     path: str
-    x: np.ndarray
+    x: np.ndarray | csr.CsrRows
     y: np.ndarray
     weight: np.ndarray | None
     scale: float
@@ -37,8 +37,19 @@ class Shard:
     def chunks(self, start: int, stop: int, rows: int, dtype: np.dtype) -> Iterator[tuple]:
         """Yield ``(x, y, weight)`` of at most ``rows`` rows, ``x`` (n, features) in ``dtype``.
 
-        ``x`` may be a buffer that the next chunk overwrites. ``weight`` is None for all ones.
+        ``x`` is an array, which may be a buffer that the next chunk overwrites, or a CSR array of
+        scipy's where the shard is sparse. ``weight`` is None for all ones.
         """
+        sparse = isinstance(self.x, csr.CsrRows)
+        for lo, x in (self._sparse if sparse else self._dense)(start, stop, rows, dtype):
+            hi = min(lo + rows, stop)
+            yield x, self.y[lo:hi], None if self.weight is None else self.weight[lo:hi]
+
+    def _sparse(self, start: int, stop: int, rows: int, dtype: np.dtype) -> Iterator[tuple]:
+        for lo in range(start, stop, rows):
+            yield lo, self.x.matrix(lo, min(lo + rows, stop), dtype, self.scale)
+
+    def _dense(self, start: int, stop: int, rows: int, dtype: np.dtype) -> Iterator[tuple]:
         convert = self.x.dtype != dtype or self.scale != 1.0
         buffer = np.empty((min(rows, stop - start), self.x.shape[1]), dtype) if convert else None
         for lo in range(start, stop, rows):
@@ -47,8 +58,7 @@ class Shard:
             if convert:
                 x = np.multiply(x, dtype.type(self.scale), out=buffer[:hi - lo],
                                 dtype=dtype, casting="unsafe")
-            weight = None if self.weight is None else self.weight[lo:hi]
-            yield x, self.y[lo:hi], weight
+            yield lo, x
 
 
 _open: dict[str, tuple[tuple, Shard]] = {}
@@ -71,7 +81,7 @@ def open_shard(path: str, sha256: str = "", verify: bool = False) -> Shard:
         shard = known[1]
     else:
         shard = _map(path)
-        if len(_open) >= _MAX_OPEN:
+        if len(_open) >= _most_open():
             _open.pop(next(iter(_open)))
         _open[path] = (identity, shard)
     if verify and not shard.verified:
@@ -79,17 +89,30 @@ def open_shard(path: str, sha256: str = "", verify: bool = False) -> Shard:
         if found != sha256:
             raise DataError(f"shard {path}: its SHA-256 must be {sha256}, found {found}: the file "
                             "is corrupted; prepare the data set again")
+        if isinstance(shard.x, csr.CsrRows):
+            shard.x.check_indices(path)
         shard.verified = True
     return shard
+
+
+def _most_open() -> int:
+    """How many shards a process keeps mapped: each mapping holds a file descriptor."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(4096, soft - 64))
 
 
 def _map(path: str) -> Shard:
     arrays, metadata = tensors.read(path)
     x, y, weight = arrays.get("x"), arrays.get("y"), arrays.get("weight")
-    if (x is None or y is None or x.ndim != 2 or y.shape != x.shape[:1]
+    if "indptr" in arrays:
+        x = csr.from_tensors(path, arrays, metadata)
+    if (x is None or y is None or len(x.shape) != 2 or y.shape != x.shape[:1]
             or (weight is not None and weight.shape != y.shape)):
         shapes = {name: array.shape for name, array in arrays.items()}
-        raise DataError(f"shard {path}: must hold x (rows, features) and y (rows,), found {shapes}")
+        raise DataError(f"shard {path}: must hold x (rows, features), or sparse rows, and y (rows,), "
+                        f"found {shapes}")
     try:
         scale = float(metadata.get("scale", "1"))
     except ValueError:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from mr_gradient import storage, tensors
+from mr_gradient.dataset import csr, names
 from mr_gradient.dataset.schema import FILE, Dataset, Schema, ShardInfo, is_dataset
 from mr_gradient.errors import UsageError
+from mr_gradient.ownership import give_up_lock, owned_folder
 
 SHARD_BYTES = 64 * 1024 * 1024
 MIN_SHARDS = 8
+#: Data with a smaller share of numbers that are not zero is written as CSR. A gradient pass takes
+#: the same time both ways (benchmarks/density.py, float32, one thread, 100, 1,000 and 10,000 columns)
+#: at 0.08, 0.19 and 0.14 for logistic loss, and at 0.17, 0.15 and 0.17 for softmax of 10 classes.
+DENSITY_THRESHOLD = 0.15
 
 
 def uniform_hash(rows: np.ndarray, seed: int, stream: int) -> np.ndarray:
@@ -43,19 +49,22 @@ def new_folder(out: str, overwrite: bool) -> Iterator[str]:
     Raises ``UsageError`` when ``out`` is a file, or holds anything and ``overwrite`` is not given.
     """
     out = os.path.realpath(out)
+    parent, old = os.path.dirname(out), _put_aside(out)
+    if os.path.isdir(old):  # a kill came between the two renames of _put_in_place
+        if os.path.exists(out):
+            shutil.rmtree(old)
+        else:
+            os.rename(old, out)
     _check_out(out, overwrite)
-    parent = os.path.dirname(out)
     made = storage.make_folder(parent)
     done = False
     try:
-        temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(out)}.partial-", dir=parent)
-        try:
+        with owned_folder(f".{os.path.basename(out)}.partial-", parent) as temporary:
             yield temporary
             os.chmod(temporary, 0o777 & ~_umask())
+            give_up_lock(temporary)
             _put_in_place(temporary, out)
             done = True
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be written: {error.strerror or error}") from None
     finally:
@@ -80,12 +89,22 @@ def _check_out(out: str, overwrite: bool) -> None:
 
 def _put_in_place(temporary: str, out: str) -> None:
     """Rename, with the data set that was there put aside first and removed last."""
-    old = f"{temporary}.replaced"
+    old = _put_aside(out)
     if os.path.isdir(out):
         os.rename(out, old)
-    os.rename(temporary, out)
+    try:
+        os.rename(temporary, out)
+    except OSError:
+        if os.path.isdir(old):
+            os.rename(old, out)
+        raise
     storage.sync_folder(os.path.dirname(out))
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_aside(out: str) -> str:
+    """Where the data set that is being replaced stays until the new one is in its place."""
+    return os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.replaced")
 
 
 def _umask() -> int:
@@ -131,28 +150,51 @@ class ShardFiles:
         infos = []
         for path, rows in zip(self._paths, self._rows.tolist()):
             full = os.path.join(self._folder, path)
+            storage.sync_file(full)
             infos.append(ShardInfo(path, rows, os.path.getsize(full), storage.sha256(full)))
         return tuple(infos)
 
 
-def write_arrays(out: str, x: np.ndarray, y: np.ndarray, *, classes: tuple[str, ...] = (),
-                 shards: int = MIN_SHARDS, held_out: tuple[np.ndarray, np.ndarray] | None = None,
-                 scale: float = 1.0, overwrite: bool = False) -> Dataset:
+def write_shard(folder: str, number: int, x: Any, y: np.ndarray, weight: np.ndarray | None = None,
+                scale: float = 1.0) -> ShardInfo:
+    """Write a whole shard below ``folder``: ``x`` is an array or a CSR matrix of scipy's."""
+    if isinstance(x, np.ndarray):
+        arrays, metadata = {"x": x}, {}
+    else:
+        arrays, metadata = csr.to_tensors(x.indptr, x.indices, x.data, x.shape[1])
+    arrays |= {"y": y} if weight is None else {"y": y, "weight": weight}
+    path = f"shards/{number:05d}.safetensors"
+    full = os.path.join(folder, path)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    storage.write_atomically(full, tensors.to_chunks(arrays, {**metadata, "scale": repr(scale)}))
+    return ShardInfo(path, len(y), os.path.getsize(full), storage.sha256(full))
+
+
+def write_arrays(out: str, x: Any, y: np.ndarray, weight: np.ndarray | None = None, *,
+                 classes: tuple[str, ...] = (), shards: int = MIN_SHARDS,
+                 held_out: tuple | None = None, scale: float = 1.0,
+                 overwrite: bool = False) -> Dataset:
     """Write arrays as a data set whose shards are equal, contiguous ranges of the rows.
 
-    ``x`` (rows, features) keeps its dtype; ``y`` (rows,) holds class indices when ``classes`` are
-    given and values otherwise. ``held_out`` is an optional (x, y) that becomes one more shard.
+    ``x`` (rows, features) is an array or a sparse matrix of scipy's, and keeps its dtype; ``y``
+    (rows,) holds class indices when ``classes`` are given and values otherwise; ``weight`` (rows,)
+    is optional. ``held_out`` is an optional tuple like them that becomes one more shard.
     """
-    schema = Schema(tuple(f"x{i}" for i in range(x.shape[1])), "y", "class" if classes else "value",
-                    tuple(classes), str(x.dtype), float(scale))
+    dense = isinstance(x, np.ndarray)
+    x = x if dense else x.tocsr()
+    schema = Schema(
+        names.numbered("x", x.shape[1]), "y", "class" if classes else "value", tuple(classes),
+        str(x.dtype), float(scale), "dense" if dense else "csr",
+        0 if dense else csr.mean_nonzeros(x.nnz, x.shape[0]))
     with new_folder(out, overwrite) as folder:
-        parts = []
-        for first, (a, b), count in ((0, (x, y), shards), (shards, held_out or (x[:0], y[:0]),
-                                                          1 if held_out else 0)):
-            owner = np.arange(len(a)) * count // max(1, len(a))
-            files = ShardFiles(folder, first, np.bincount(owner, minlength=count), x.shape[1],
-                               x.dtype, y.dtype, scale)
-            files.add(owner, a, b)
-            parts.append(files.finish())
-        Dataset(folder, schema, parts[0], parts[1]).save()
-    return Dataset(os.path.abspath(out), schema, parts[0], parts[1])
+        ends = [-(-x.shape[0] * (i + 1) // shards) for i in range(shards)]
+        train = tuple(
+            write_shard(folder, number, x[lo:hi], y[lo:hi], None if weight is None else weight[lo:hi],
+                        scale)
+            for number, (lo, hi) in enumerate(zip([0, *ends], ends)))
+        held = ()
+        if held_out:
+            a, *others = held_out
+            held = (write_shard(folder, shards, a if dense else a.tocsr(), *others, scale=scale),)
+        Dataset(folder, schema, train, held).save()
+    return Dataset(os.path.abspath(out), schema, train, held)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mr_gradient import models, storage, tensors
 from mr_gradient.blocks import BLOCK_BYTES, Layout
+from mr_gradient.dataset.csr import rows_per_sparse_chunk
 from mr_gradient.dataset.schema import Schema
 from mr_gradient.dataset.shards import rows_per_chunk
 from mr_gradient.errors import DataError
@@ -50,9 +51,14 @@ class Broadcast:
 
 def settings_for(model: Model, schema: Schema, precision: str, **fields: int) -> Settings:
     """Settings of a job over a data set with these columns."""
-    rows = rows_per_chunk(len(schema.features), np.dtype(precision).itemsize)
-    return Settings(models.to_json(model), len(schema.features), len(schema.classes), precision,
-                    rows, **fields)
+    itemsize = np.dtype(precision).itemsize
+    if schema.layout == "csr":
+        outputs = max(tensor.shape[0] for tensor in model.tensors().values())
+        rows = rows_per_sparse_chunk(schema.width, schema.nonzeros, outputs, itemsize)
+    else:
+        rows = rows_per_chunk(schema.width, itemsize)
+    return Settings(models.to_json(model), schema.width, len(schema.classes), precision, rows,
+                    **fields)
 
 
 def write(path: str, settings: Settings, parameters: dict[str, np.ndarray]) -> None:

@@ -92,9 +92,13 @@ class GradientJob(BaseJob):
             sums = accumulate_chunks(job.model, job.parameters, chunks, gradient)
         if flat is None:
             return sums, 0
-        # Without negative zeros a block that is left out and a block of zeros add up alike.
-        flat += 0.0
-        touched = np.array([flat[b.start:b.stop].any() for b in self._blocks], np.int64)
+        touched = np.zeros(len(self._blocks), np.int64)
+        for number, block in enumerate(self._blocks):
+            part = flat[block.start:block.stop]
+            if part.any():
+                # Without negative zeros a block that is left out and a block of zeros add up alike.
+                part += 0.0
+                touched[number] = 1
         self._sums.add(Node(split.split, 0, flat, touched))
         return sums, int(touched.sum())
 

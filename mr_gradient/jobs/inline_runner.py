@@ -79,7 +79,8 @@ class InlineRunner(InlineMRJobRunner):
         variables = {name.replace(".", "_"): str(value) for name, value in jobconf.items()}
         ours = self._cmdenv()
         present = {name: os.environ[name] for name in (*variables, *ours) if name in os.environ}
-        return combine_local_envs(present, variables, ours)
+        merged = combine_local_envs(present, variables, ours)
+        return {name: str(value) for name, value in merged.items()}
 
     def _run_mapper_and_combiner_func(self, step_num: int, task_num: int, map_split: dict):
         if "combiner" in self._get_step(step_num):

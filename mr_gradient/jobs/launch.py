@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
+import resource
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from mr_gradient.errors import MrGradientError, TaskError, UsageError
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.inline_runner import InlineRunner
 from mr_gradient.jobs.protocol import SUMMARY
+from mr_gradient.ownership import owned_folder
 from mr_gradient.partial_gradient import Node
 
 RUNNERS = ("inline", "local")
@@ -84,17 +84,22 @@ def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
     for name in _RESERVED:
         if getattr(job.options, name) != getattr(defaults.options, name):
             value = getattr(job.options, name)
-            found = f"argument {value[0]!r}" if name == "args" else "--" + name.replace("_", "-")
+            given = {each.partition("=")[0] for each in options}
+            found = f"argument {value[0]!r}" if name == "args" else next(
+                (option for action in job.arg_parser._actions if action.dest == name
+                 for option in action.option_strings if option in given),
+                "--" + name.replace("_", "-"))
             raise UsageError(f"{found}: not an option of this command; see --help")
     set_up_logging(verbose)
-    if (cores := job.options.num_cores) is not None and cores < 1:
-        raise UsageError(f"--num-cores {cores}: must be at least 1")
     for path in job.options.conf_paths or []:
         if not os.path.isfile(path):
             raise UsageError(f"-c {path}: no such file; it must be a configuration file of mrjob")
     try:
         # The first runner reads the configuration files and looks for what is to be uploaded.
         with job.make_runner() as made:
+            cores = made._opts.get("num_cores")
+            if cores is not None and not (isinstance(cores, int) and cores >= 1):
+                raise UsageError(f"--num-cores {cores}: must be a whole number from 1")
             for path in made._working_dir_mgr.paths():
                 if not is_uri(path) and not os.path.exists(path):
                     raise UsageError(f"{path}: no such file; it was to be uploaded with the job")
@@ -121,6 +126,7 @@ def launcher(arguments: list[str], broadcast_bytes: int = 0) -> Iterator[Launche
     Within it the driver's BLAS, which may have been loaded long ago, is held to one thread (law 2),
     and so are the children that are forked from it.
     """
+    _allow_many_open_files()
     with threadpool_limits(limits=1, user_api="blas"), \
             _scratch_folder(broadcast_bytes) as scratch, InlineRunner.kept_workers():
         if not GradientJob(arguments).options.local_tmp_dir:
@@ -139,35 +145,15 @@ def _scratch_folder(broadcast_bytes: int) -> Iterator[str]:
         room = os.statvfs("/dev/shm")
         if os.access("/dev/shm", os.W_OK) and room.f_bavail * room.f_frsize > 64 * broadcast_bytes:
             base = "/dev/shm"
-    for name in os.listdir(base):
-        if name.startswith(_PREFIX):
-            _remove_if_abandoned(os.path.join(base, name))
-    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base)
-    try:
+    with owned_folder(_PREFIX, base) as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_if_abandoned(folder: str) -> None:
-    pid = os.path.basename(folder)[len(_PREFIX):].partition("-")[0]
-    if not pid.isdigit() or os.stat(folder).st_uid != os.getuid():
-        return
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        shutil.rmtree(folder, ignore_errors=True)
-    except PermissionError:
-        pass
-
-
-@contextlib.contextmanager
-def timed(phases: dict[str, float], name: str) -> Iterator[None]:
-    """Add the seconds of the block to ``phases[name]``."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        phases[name] = phases.get(name, 0.0) + time.perf_counter() - started
-
-
+def _allow_many_open_files() -> None:
+    """A mapped shard keeps a descriptor; the usual limit of 1,024 is a soft one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS takes no unlimited number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(ValueError, OSError):
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] == soft:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 10240), hard))

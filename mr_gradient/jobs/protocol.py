@@ -29,7 +29,7 @@ _MAX_ELEMENTS = 1 << 26
 def encode_array(node: Node) -> bytes:
     """Header and numbers of a block's node; ``node.values`` (n,) float32 or float64."""
     values = node.values
-    used = np.flatnonzero(values)
+    used = np.flatnonzero(values != 0)  # of booleans: a third of the time
     sparse = len(used) * (4 + values.itemsize) < values.nbytes
     head = _HEADER.pack(_VERSION, _DTYPES.index(values.dtype), _SPARSE if sparse else _DENSE,
                         node.level, int(node.splits), values.size, len(used))

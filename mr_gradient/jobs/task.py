@@ -27,6 +27,7 @@ class Task:
         job = getattr(sys.modules.get(self.module) or import_module(self.module), self.job)
         saved = sys.stdin, sys.stdout, sys.stderr, os.getcwd(), sys.path
         changed = {name: os.environ.get(name) for name in self.environment}
+        layers: tuple = ()
         with open(self.stdin, "rb") as stdin, open(self.stdout, "wb") as stdout, \
                 open(self.stderr, "wb", buffering=0) as stderr:
             try:

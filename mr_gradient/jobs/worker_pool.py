@@ -40,15 +40,17 @@ class _Child:
     pid: int
     to_child: int
     from_child: object  # buffered reader of the child's answers
+    reaped: bool = False
 
     def close(self, kill: bool) -> None:
-        if kill:
+        if kill and not self.reaped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         os.close(self.to_child)
         self.from_child.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+        if not self.reaped:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
 
 
 class WorkerPool:
@@ -141,6 +143,7 @@ class WorkerPool:
 def _death(child: _Child) -> TaskError:
     """The error for a child that ended by itself."""
     _, status = os.waitpid(child.pid, 0)
+    child.reaped = True
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         how = f"killed by signal {number} ({signal.Signals(number).name})"

@@ -20,8 +20,9 @@ class Tensor(NamedTuple):
 class Model(Protocol):
     """Names and shapes follow ``torch.nn``: a dense layer is ``weight`` (out, in), ``bias`` (out,).
 
-    ``x`` is (n, features) in the type of the parameters; ``y`` (n,) holds class indices or values;
-    ``weight`` (n,) holds sample weights, None for all ones.
+    ``x`` is (n, features) in the type of the parameters, an array or a CSR array of scipy's, for
+    which ``@`` works as for arrays; models import nothing of scipy. ``y`` (n,) holds class indices
+    or values; ``weight`` (n,) holds sample weights, None for all ones.
     """
 
     def tensors(self) -> dict[str, Tensor]:
@@ -56,6 +57,6 @@ def accumulate_chunks(model: Model, parameters: dict[str, np.ndarray], chunks: I
     for x, y, weight in chunks:
         of_chunk = model.accumulate(parameters, x, y, weight, gradient)
         sums = {name: sums.get(name, 0.0) + of_chunk[name] for name in of_chunk}
-        examples += len(x)
-        weight_sum += len(x) if weight is None else float(np.sum(weight, dtype=np.float64))
+        examples += len(y)
+        weight_sum += len(y) if weight is None else float(np.sum(weight, dtype=np.float64))
     return {**sums, "weight": weight_sum, "examples": examples}

@@ -13,6 +13,15 @@ from mr_gradient.models.losses import LOSSES, probabilities
 _vecdot = getattr(np, "vecdot", np.matmul)
 
 
+def _is_wide(x: np.ndarray) -> bool:
+    """Whether a sparse chunk has few numbers for its columns.
+
+    Then the passes over all columns cost most, and they are cheaper output by output: 20 of 2**20
+    columns took 37 ms where the product of matrices took 102. Otherwise it is 3 times as fast.
+    """
+    return not isinstance(x, np.ndarray) and x.nnz < 4 * x.shape[1]
+
+
 @dataclass(frozen=True)
 class Linear:
     """``weight`` (outputs, features) and ``bias`` (outputs,), which is not penalized.
@@ -35,7 +44,8 @@ class Linear:
     def _outputs(self, parameters: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         """z (n, outputs)."""
         if self.outputs == 1:
-            z = _vecdot(x, parameters["weight"][0])
+            vector = parameters["weight"][0]
+            z = _vecdot(x, vector) if isinstance(x, np.ndarray) else x @ vector
             z += parameters["bias"]
             return z[:, None]
         # (features, outputs) in memory: x @ weight.T on the view took 1.7 times as long.
@@ -50,7 +60,11 @@ class Linear:
         if gradient is not None:
             # With one output, vector times matrix: a product of matrices took 3 times as long.
             dz = dz[:, 0] if self.outputs == 1 else dz.T
-            gradient["weight"] += dz @ x
+            if _is_wide(x) and self.outputs > 1:
+                for row, of_output in zip(gradient["weight"], dz):
+                    row += of_output @ x
+            else:
+                gradient["weight"] += dz @ x
             gradient["bias"] += np.add.reduce(dz, axis=-1)
         return sums
 

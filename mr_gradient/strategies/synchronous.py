@@ -15,10 +15,10 @@ from mr_gradient.blocks import Layout
 from mr_gradient.errors import DataError, TaskError
 from mr_gradient.jobs import broadcast
 from mr_gradient.jobs.broadcast import Settings
-from mr_gradient.jobs.launch import JobOutput, Launcher, timed
+from mr_gradient.jobs.launch import JobOutput, Launcher
 from mr_gradient.jobs.manifest import Split, to_lines
-from mr_gradient.models.base import Model, layout
 from mr_gradient.partial_gradient import tree_sum
+from mr_gradient.timing import timed
 
 
 @dataclass
@@ -34,34 +34,6 @@ class Pass:
     metrics: dict[str, dict[str, float]]
     summaries: list[dict]
     phases: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """l2 / 2 times the squared norm of the tensors that are penalized."""
-
-    l2: float
-    ranges: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def of(cls, model: Model, l2: float) -> Penalty:
-        ranges = layout(model).ranges
-        return cls(l2, tuple(ranges[name] for name, tensor in model.tensors().items()
-                             if tensor.penalized))
-
-    def value(self, parameters: np.ndarray) -> float:
-        if not self.l2:
-            return 0.0
-        parts = [parameters[lo:hi].astype(np.float64) for lo, hi in self.ranges]
-        with np.errstate(all="ignore"):
-            return self.l2 / 2 * sum(float(part @ part) for part in parts)
-
-    def add_gradient(self, gradient: np.ndarray, parameters: np.ndarray) -> None:
-        """Add l2 times the penalized parameters; what overflows shows up in the update."""
-        if self.l2:
-            with np.errstate(all="ignore"):
-                for lo, hi in self.ranges:
-                    gradient[lo:hi] += np.asarray(self.l2, parameters.dtype) * parameters[lo:hi]
 
 
 class Synchronous:
