@@ -1,0 +1,124 @@
+"""How often which word occurs: exact up to a number of distinct words, bounded past it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mr_gradient.dataset.columns import Numbers, Words
+from mr_gradient.dataset.transforms.exact_json import text_from_json, whole_from_json
+
+CAP = 10_000
+#: Characters of the distinct words of a column, all together: long texts are not categories.
+_MOST_CHARACTERS = 1 << 22
+_LARGEST_WHOLE = 2.0 ** 53
+
+
+class WordCounts:
+    """Counts of a word column.
+
+    ``counts``: word -> rows, or None when there are more than ``cap`` distinct words, or too long
+    ones; whether that happens depends on all the data together, not on its order. ``rows``,
+    ``missing``: rows with and without a word; ``length``: characters of all rows together.
+    """
+
+    def __init__(self, cap: int = CAP) -> None:
+        self.cap = cap
+        self.counts: dict[str, int] | None = {}
+        self.characters = 0
+        self.rows = self.missing = self.length = 0
+
+    def add(self, column: Numbers | Words) -> None:
+        """Count a batch; a number counts as ``number_text`` of it, and has no length."""
+        if isinstance(column, Numbers) and self.counts is None:
+            missing = int(np.count_nonzero(np.isnan(column.values)))
+            self.missing += missing
+            self.rows += len(column.values) - missing
+            return
+        words = as_words(column)
+        tallies = np.bincount(words.codes + 1, minlength=len(words.words) + 1)
+        self.missing += int(tallies[0])
+        tallies = tallies[1:]
+        self.rows += int(tallies.sum())
+        if isinstance(column, Words):
+            lengths = np.fromiter(map(len, words.words), np.int64, len(words.words))
+            self.length += int(tallies @ lengths)
+        if self.counts is not None:
+            used = np.flatnonzero(tallies)
+            self._add((words.words[i], count)
+                      for i, count in zip(used.tolist(), tallies[used].tolist()))
+
+    def _add(self, items) -> None:
+        for word, count in items:
+            before = self.counts.get(word)
+            if before is None:
+                self.counts[word] = count
+                self.characters += len(word)
+                if len(self.counts) > self.cap or self.characters > _MOST_CHARACTERS:
+                    self.counts, self.characters = None, 0
+                    return
+            else:
+                self.counts[word] = before + count
+
+    def merge(self, right: WordCounts) -> WordCounts:
+        """The counts of both; neither changes."""
+        both = WordCounts(self.cap)
+        both.rows, both.missing = self.rows + right.rows, self.missing + right.missing
+        both.length = self.length + right.length
+        if self.counts is None or right.counts is None:
+            both.counts = None
+        else:
+            both.counts, both.characters = dict(self.counts), self.characters
+            both._add(right.counts.items())
+        return both
+
+    def to_json(self) -> dict[str, Any]:
+        counts = None if self.counts is None else dict(sorted(self.counts.items()))
+        return {"cap": self.cap, "rows": self.rows, "missing": self.missing, "length": self.length,
+                "counts": counts}
+
+    @classmethod
+    def from_json(cls, value: Any) -> WordCounts:
+        """Raises ``ValueError`` and its like for what ``to_json`` does not write."""
+        words = cls(whole_from_json(value["cap"], 1))
+        words.rows, words.missing, words.length = (
+            whole_from_json(value[name]) for name in ("rows", "missing", "length"))
+        if value["counts"] is None:
+            words.counts = None
+            return words
+        words._add((text_from_json(word), whole_from_json(count, 1))
+                   for word, count in value["counts"].items())
+        if words.counts is None or sum(words.counts.values()) != words.rows:
+            raise ValueError("counts that do not add up to the rows")
+        return words
+
+
+def number_text(value: float) -> str:
+    """The word that stands for a number: 3 for 3.0, else the shortest exact text."""
+    if value.is_integer() and abs(value) < _LARGEST_WHOLE:
+        return str(int(value))
+    return repr(value)
+
+
+def as_words(column: Numbers | Words) -> Words:
+    """A number column as words, so that it can be a category or a label; a word column as it is."""
+    if isinstance(column, Words):
+        return column
+    missing = np.isnan(column.values)
+    values = column.values[~missing] if missing.any() else column.values
+    distinct, inverse = np.unique(values, return_inverse=True)
+    codes = np.full(len(missing), -1, np.int32)
+    codes[~missing] = inverse
+    return Words(codes, [number_text(value) for value in distinct.tolist()])
+
+
+def in_order(words) -> list[str]:
+    """Words sorted by value if all are finite numbers, else as text."""
+    try:
+        numbers = {word: float(word) for word in words if "_" not in word}
+        if len(numbers) == len(words) and np.isfinite(list(numbers.values())).all():
+            return sorted(words, key=lambda word: (numbers[word], word))
+    except ValueError:
+        pass
+    return sorted(words)

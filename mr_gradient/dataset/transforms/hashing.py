@@ -1,0 +1,81 @@
+"""MurmurHash3 (x86, 32 bit; Appleby 2011) of many words at once, and signed hashing into buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_C1, _C2 = np.uint32(0xCC9E2D51), np.uint32(0x1B873593)
+
+
+def murmur3_32(words: Sequence[str], seed: int = 0) -> np.ndarray:
+    """Hashes of the words' UTF-8 bytes, (words,) uint32.
+
+    All words advance together, four bytes a step; those that have ended drop out. uint32 arrays
+    wrap around, as the algorithm wants.
+    """
+    text = "".join(words)
+    if text.isascii():
+        data = text.encode()
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
+    else:
+        encoded = [word.encode() for word in words]
+        data = b"".join(encoded)
+        lengths = np.fromiter(map(len, encoded), np.int64, len(words))
+    raw = np.frombuffer(data + b"\0\0\0", np.uint8)
+    # Longest first, so that the words still going are always the first ones.
+    order = np.argsort(-lengths, kind="stable")
+    starts = (np.cumsum(lengths) - lengths)[order]
+    lengths = lengths[order]
+    blocks = lengths >> 2
+    state = np.full(len(words), seed & 0xFFFFFFFF, np.uint32)
+    going = len(words)
+    for block in range(int(blocks[0]) if going else 0):
+        going = int(np.searchsorted(-blocks, -block, side="left"))
+        state[:going] = _mix_in(state[:going], _four_bytes(raw, starts[:going] + 4 * block))
+    tail = (lengths & 3).astype(np.uint32)
+    rest = np.flatnonzero(tail)
+    last = _four_bytes(raw, starts[rest] + 4 * blocks[rest])
+    last &= (np.uint32(1) << (np.uint32(8) * tail[rest])) - np.uint32(1)
+    state[rest] ^= _scramble(last)
+    state ^= lengths.astype(np.uint32)
+    state ^= state >> np.uint32(16)
+    state *= np.uint32(0x85EBCA6B)
+    state ^= state >> np.uint32(13)
+    state *= np.uint32(0xC2B2AE35)
+    state ^= state >> np.uint32(16)
+    hashes = np.empty_like(state)
+    hashes[order] = state
+    return hashes
+
+
+def bucket_and_sign(words: Sequence[str], bits: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Buckets (words,) int64 below 2**bits, and signs (words,) float64, 1 or -1.
+
+    Weinberger et al. 2009: the sign makes collisions cancel on average. Bucket and sign are those of
+    scikit-learn's ``FeatureHasher``: of the signed hash, the absolute value modulo 2**bits and the
+    sign.
+    """
+    signed = murmur3_32(words, seed).view(np.int32).astype(np.int64)
+    return np.abs(signed) & ((1 << bits) - 1), np.where(signed >= 0, 1.0, -1.0)
+
+
+def _four_bytes(raw: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Little-endian uint32 at byte positions, wherever they lie."""
+    value = raw[at].astype(np.uint32)
+    for byte in (1, 2, 3):
+        value |= raw[at + byte].astype(np.uint32) << np.uint32(8 * byte)
+    return value
+
+
+def _rotate(value: np.ndarray, by: int) -> np.ndarray:
+    return (value << np.uint32(by)) | (value >> np.uint32(32 - by))
+
+
+def _scramble(block: np.ndarray) -> np.ndarray:
+    return _rotate(block * _C1, 15) * _C2
+
+
+def _mix_in(state: np.ndarray, block: np.ndarray) -> np.ndarray:
+    return _rotate(state ^ _scramble(block), 13) * np.uint32(5) + np.uint32(0xE6546B64)
