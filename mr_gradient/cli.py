@@ -1,4 +1,4 @@
-"""The command line: ``mr-gradient prepare``, ``train`` and ``evaluate``.
+"""The command line: ``mr-gradient prepare``, ``inspect``, ``train`` and ``evaluate``.
 
 Results go to stdout, as one JSON object with ``--json``; everything else goes to stderr. Errors are
 one line each, with the exit status of their class in ``errors``.
@@ -97,7 +97,7 @@ def _run(arguments: list[str]) -> int:
             _refuse(parser, rest)
         parser.print_help()
         return 0
-    if rest and options.command == "prepare":
+    if rest and options.command in ("prepare", "inspect"):
         _refuse(options.parser, rest)
     result = options.function(options, rest)
     if options.json:
@@ -134,7 +134,7 @@ def _make_parser() -> _Parser:
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"mr-gradient {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add_prepare, _add_train, _add_evaluate):
+    for add in (_add_prepare, _add_inspect, _add_train, _add_evaluate):
         add(commands)
     return parser
 
@@ -171,6 +171,11 @@ def _add_prepare(commands) -> None:
     add("--dtype", default="auto", choices=("auto", "uint8", "float16", "float32", "float64"),
         help="auto: uint8, scaled to [0, 1], if all features are whole and in 0..255; else float32")
     add("--overwrite", action="store_true", help="replace a data set that is at DIR")
+
+
+def _add_inspect(commands) -> None:
+    parser = _command(commands, "inspect", "Show what is in a data set.", _inspect)
+    parser.add_argument("data", metavar="DIR", help="a prepared data set")
 
 
 def _add_train(commands) -> None:
@@ -224,6 +229,16 @@ def _prepare(options: argparse.Namespace, _: list[str]) -> dict:
             "held_out": dataset.rows("held_out"), "features": len(schema.features),
             "target": schema.target, "kind": schema.kind, "classes": list(schema.classes),
             "dtype": schema.dtype, "shards": len(dataset.train) + len(dataset.held_out)}
+
+
+def _inspect(options: argparse.Namespace, _: list[str]) -> dict:
+    from mr_gradient.inspection import inspect, print_inspection
+
+    found = inspect(options.data)
+    if options.json:
+        return found
+    print_inspection(found, sys.stdout)
+    return {}
 
 
 def _check_runner_options(options: argparse.Namespace, rest: list[str]) -> None:

@@ -29,6 +29,9 @@ def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
     arguments = job_arguments(runner, runner_options or [], verbose)
     saved, dataset = model_folder.load(model), open_dataset(data)
     _check_columns(saved.schema, dataset.schema, model, data)
+    if saved.preparation.get("plan") != dataset.options.get("plan"):
+        raise UsageError(f"--data {data}: was prepared with other transforms than {model}; prepare "
+                         f"it with --like {model}")
     part = part or ("held-out" if dataset.held_out else "train")
     shards = getattr(dataset, PARTS[part])
     if not shards:
@@ -59,4 +62,4 @@ def _check_columns(model: Schema, data: Schema, model_path: str, data_path: str)
                          f"{list(data.classes)[:10]}")
     if model.scale != data.scale:
         raise UsageError(f"--data {data_path}: its features are scaled by {data.scale:g}, those of "
-                         f"{model_path} by {model.scale:g}; prepare both from the same files")
+                         f"{model_path} by {model.scale:g}; prepare it with --like {model_path}")

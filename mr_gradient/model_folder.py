@@ -7,7 +7,7 @@ files is noticed and the training, run again, writes them anew.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,12 +22,16 @@ _FORMAT, _VERSION = "mr_gradient model", 1
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model that was read. ``summary``: iterations, l2, precision and final metrics."""
+    """A model that was read. ``summary``: iterations, l2, precision and final metrics.
+
+    ``preparation``: how raw input becomes features, the ``options`` of the data set; {} if unknown.
+    """
 
     model: Model
     parameters: dict[str, np.ndarray]
     schema: Schema
     summary: dict
+    preparation: dict = field(default_factory=dict)
 
 
 def save(out: str, saved: SavedModel) -> None:
@@ -35,7 +39,8 @@ def save(out: str, saved: SavedModel) -> None:
     storage.write_atomically(path, tensors.to_chunks(saved.parameters, {"format": "pt"}))
     storage.write_json(os.path.join(out, DESCRIPTION), {
         "format": _FORMAT, "version": _VERSION, "model": models.to_json(saved.model),
-        "schema": saved.schema.to_json(), "sha256": storage.sha256(path), "summary": saved.summary})
+        "schema": saved.schema.to_json(), "sha256": storage.sha256(path), "summary": saved.summary,
+        "preparation": saved.preparation})
 
 
 def load(out: str) -> SavedModel:
@@ -51,6 +56,7 @@ def load(out: str) -> SavedModel:
     try:
         model, schema = models.from_json(value["model"]), schema_from_json(value["schema"])
         summary, checksum = dict(value["summary"]), value["sha256"]
+        preparation = dict(value.get("preparation", {}))
         if (type(summary["iterations"]), type(summary["train"])) != (int, dict) or (
                 summary["precision"] not in ("float32", "float64") or not summary["l2"] >= 0):
             raise ValueError(f"summary {summary}")
@@ -65,7 +71,7 @@ def load(out: str) -> SavedModel:
     if found != dict(layout(model).shapes):
         raise DataError(f"{tensor_path}: parameters must have shapes {dict(layout(model).shapes)}, "
                         f"found {found}")
-    return SavedModel(model, arrays, schema, summary)
+    return SavedModel(model, arrays, schema, summary, preparation)
 
 
 def is_current(out: str, iterations: int) -> bool:

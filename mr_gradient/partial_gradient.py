@@ -17,15 +17,26 @@ from mr_gradient.errors import DataError
 
 
 @dataclass
-class Node:
+class TreeNode:
+    """Where a sum stands in the tree; subclasses hold it, and add the right half in place."""
+
+    start: int
+    level: int
+
+    def climb(self, right: TreeNode) -> None:
+        """Become the lowest node that covers both."""
+        self.level = _common_level(self, right)
+        self.start = self.start >> self.level << self.level
+
+
+@dataclass
+class Node(TreeNode):
     """Gradient sum of a node of the tree.
 
     ``values``: sum over the node's splits, a block or a whole flat vector.
     ``splits``: how many splits gave a part; for a whole vector one count a block (int array).
     """
 
-    start: int
-    level: int
     values: np.ndarray
     splits: int | np.ndarray = 1
 
@@ -34,11 +45,10 @@ class Node:
         with np.errstate(all="ignore"):  # the driver reports what is not finite
             np.add(self.values, right.values, out=self.values)
         self.splits = self.splits + right.splits
-        self.level = _common_level(self, right)
-        self.start = self.start >> self.level << self.level
+        self.climb(right)
 
 
-def _common_level(left: Node, right: Node) -> int:
+def _common_level(left: TreeNode, right: TreeNode) -> int:
     """Level of the lowest node of the tree that covers both; left lies before right."""
     return max((left.start ^ right.start).bit_length(), left.level, right.level)
 

@@ -148,7 +148,7 @@ class Training:
                        + self.penalty.value(self.parameters),
                        **result.metrics, "fingerprint": fingerprint.describe()}
             save_model(out, SavedModel(self.model, self.layout.views(self.parameters),
-                                       self.dataset.schema, summary))
+                                       self.dataset.schema, summary, self.dataset.options))
         summary = load_model(out).summary
         train = summary["train"]
         metric = {name: train[name] for name in ("accuracy", "rmse") if name in train}

@@ -15,6 +15,7 @@ from mrjob.step import StepFailedException
 from threadpoolctl import threadpool_limits
 
 from mr_gradient.errors import MrGradientError, TaskError, UsageError
+from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.inline_runner import InlineRunner
 from mr_gradient.jobs.protocol import SUMMARY
@@ -50,22 +51,28 @@ class Launcher:
         Raises the task's own error, or ``TaskError``.
         """
         verify = [] if self.jobs else ["--verify-shards"]
-        job = GradientJob([*self.arguments, "--params", params, *verify, manifest])
+        arguments = [*self.arguments, "--params", params, *verify, manifest]
         output = JobOutput()
-        try:
-            with job.make_runner() as runner:
-                runner.run()
-                for key, value in job.parse_output(runner.cat_output()):
-                    if key == SUMMARY:
-                        output.summaries.append(value)
-                    elif key in output.blocks:
-                        raise TaskError(f"block {key} came from two reducers")
-                    else:
-                        output.blocks[key] = value
-        except StepFailedException as error:
-            raise TaskError(str(error)) from error
+        for key, value in run_job(GradientJob, arguments):
+            if key == SUMMARY:
+                output.summaries.append(value)
+            elif key in output.blocks:
+                raise TaskError(f"block {key} came from two reducers")
+            else:
+                output.blocks[key] = value
         self.jobs += 1
         return output
+
+
+def run_job(kind: type[BaseJob], arguments: list[str]) -> Iterator[tuple]:
+    """Run a job of a class and yield its records. Raises the task's own error, or ``TaskError``."""
+    job = kind(arguments)
+    try:
+        with job.make_runner() as runner:
+            runner.run()
+            yield from job.parse_output(runner.cat_output())
+    except StepFailedException as error:
+        raise TaskError(str(error)) from error
 
 
 def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
