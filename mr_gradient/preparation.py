@@ -82,7 +82,8 @@ class PreparationConfig:
 def prepare(config: PreparationConfig) -> tuple[Dataset, Plan]:
     """Write the data set ``config.out``; it appears there only when it is whole."""
     config.check()
-    paths = find_inputs(config.inputs)
+    # Tasks run in folders of their own.
+    paths = find_inputs([each if "://" in each else os.path.abspath(each) for each in config.inputs])
     chosen = choose_format(paths, config.format)
     source = chosen.inspect(paths, config.format_options)
     like = _like(config.like) if config.like else None
@@ -126,6 +127,10 @@ def _spec(config: PreparationConfig, source: Source) -> Spec:
         if spec["target"] is None:
             raise UsageError(f"{config.inputs[0]}: has no column called {', '.join(_USUAL_TARGETS)}; "
                              f"name the target with --target, one of: "
+                             f"{', '.join(list(source.columns)[:10]) or 'none'}")
+    for role in ("target", "weight", "group"):
+        if spec.get(role) is not None and spec[role] not in source.columns:
+            raise UsageError(f"--{role} {spec[role]}: {config.inputs[0]} has no such column; found "
                              f"{', '.join(list(source.columns)[:10]) or 'none'}")
     checked = Spec.from_dict(spec)
     checked.check(source)

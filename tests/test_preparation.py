@@ -204,3 +204,15 @@ def test_mnist_is_prepared_counted_inspected_and_trained_on(real, tmp_path):
     assert sum(inspect(data.folder)["labels"].values()) == data.rows("train")
     result = run(data, tmp_path / "model", 5, model="softmax", learning_rate=0.5)
     assert result["loss"] < np.log(10)
+
+
+def test_paths_may_be_relative(csv, tmp_path, monkeypatch):
+    """Tasks run in folders of their own."""
+    monkeypatch.chdir(tmp_path)
+    assert make(["table.csv"], Path("out")).rows("train") == ROWS
+
+
+@pytest.mark.parametrize("role", ["target", "weight", "group"])
+def test_a_column_that_is_not_there_is_named(csv, tmp_path, role):
+    with pytest.raises(UsageError, match=rf"--{role} nothing: .*no such column; found size, city"):
+        make([csv], tmp_path / "data", spec={role: "nothing"})
