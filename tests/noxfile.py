@@ -36,6 +36,18 @@ def find(version: str) -> str | None:
 
 #: The lower bounds of install_requires.
 LOWEST = ["numpy==1.26.0", "rich==13.0.0", "threadpoolctl==3.1.0"]
+
+
+def files_with_fast_tests() -> list[str]:
+    """Other files import libraries that are not installed for these."""
+    found = []
+    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "test_*.py"))):
+        with open(path, encoding="utf-8") as file:
+            if "mark.fast" in file.read():
+                found.append(path)
+    return found
+
+
 OWN = "{}.{}".format(*sys.version_info[:2])
 FOUND = {version: find(version) for version in VERSIONS if version != OWN}
 ABSENT = [version for version, python in FOUND.items() if not python]
@@ -53,4 +65,4 @@ def fast(session: nox.Session) -> None:
         session.chdir(ROOT)
         # Not "python -m pytest", which would put the checkout before the installed package.
         session.run("pytest", "-m", "fast and not long", "-q", "-p", "no:cacheprovider",
-                    env={"PYTHONPATH": ""})
+                    *files_with_fast_tests(), env={"PYTHONPATH": ""})
