@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -150,6 +152,7 @@ def test_forkserver_without_the_removed_modules(tmp_path, pool):
     data = class_data(tmp_path / "data", shards=2)
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(LIKE_3_14)
+    semaphores = set(Path("/dev/shm").glob("sem.*"))
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT), str(ROOT / "tests")])
     process = subprocess.Popen([sys.executable, "-c", LOCAL, data.folder, tmp_path / "model", pool],
                                env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE,
@@ -162,22 +165,20 @@ def test_forkserver_without_the_removed_modules(tmp_path, pool):
         assert pool == "as mrjob does"
     finally:
         _end_session(process)
+    assert set(Path("/dev/shm").glob("sem.*")) <= semaphores
 
 
 def _end_session(process: subprocess.Popen) -> None:
-    import signal
-
-    for _ in range(200):
+    """SIGTERM, which multiprocessing's tracker survives, so that it removes the pool's semaphores."""
+    for attempt in range(500):
         try:
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGTERM if attempt < 400 else signal.SIGKILL)
         except ProcessLookupError:
             break
         process.poll()
         time.sleep(0.02)
     process.stderr.close()
     process.wait()
-    for folder in (Path("/dev/shm"), Path(os.environ.get("TMPDIR", "/tmp"))):
-        for left in folder.glob(f"mr_gradient-{process.pid}-*"):
-            import shutil
-
+    for base in (Path("/dev/shm"), Path(os.environ.get("TMPDIR", "/tmp"))):
+        for left in base.glob(f"mr_gradient-{process.pid}-*"):
             shutil.rmtree(left, ignore_errors=True)
