@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from cli_tools import DIGITS, answer, command, listing, module, read_data, small
+from cli_tools import DIGITS, answer, command, listing, module, read_data, refused, small
 
 from mr_gradient.blocks import BLOCK_BYTES
 from mr_gradient.dataset.schema import open_dataset
@@ -191,3 +191,23 @@ def test_gradient_job_alone(tmp_path, data):
     of_train = [s["sums"] for s in summaries if s["part"] == "train"]
     assert sum(s["examples"] for s in of_train) == len(y)
     assert sum(s["loss"] for s in of_train) == pytest.approx((error ** 2).sum() / 2, rel=1e-12)
+
+
+def test_inspect_shows_what_is_there(data, capfd):
+    found = answer(capfd, "inspect", data / "two")
+    assert found["kind"] == "class"
+    assert sum(found["labels"].values()) == found["train"]["examples"]
+    assert command("inspect", data / "two") == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[0].split() == ["data", str(data / "two")]
+    for name, count in found["labels"].items():
+        assert any(line.split()[:2] == [name, str(count)] for line in lines)
+    assert command("inspect", data / "values") == 0
+    assert "labels     minimum" in capfd.readouterr().out
+
+
+def test_inspect_of_nothing_is_one_line(tmp_path, capfd):
+    refused(capfd, tmp_path, "inspect", tmp_path / "nothing", words=["nothing", "no such folder"])
+    refused(capfd, tmp_path, "inspect", tmp_path, "--jsn", words=["--jsn", "--json"])
