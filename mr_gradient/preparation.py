@@ -10,12 +10,10 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from mr_gradient import model_folder
-from mr_gradient.dataset import names
 from mr_gradient.dataset.columns import Piece, Source
 from mr_gradient.dataset.csr import mean_nonzeros
 from mr_gradient.dataset.deal import Deal
@@ -288,7 +286,7 @@ def _deal(config: PreparationConfig, source: Source, statistics: Statistics,
     deal = Deal(config.seed, fraction, shards, held, layout, dtype, label_dtype, width, scale,
                 plan.weight_column is not None or weights is not None, weights)
     packed = source.options.get("packed")
-    features = tuple(packed) if packed else _names(plan)
+    features = tuple(packed) if packed else plan.feature_names()
     nonzeros = mean_nonzeros(int(stored * statistics.rows), statistics.rows) if layout == "csr" else 0
     return Schema(features, labels.column, labels.kind, labels.classes, dtype, scale, layout,
                   nonzeros), deal
@@ -315,12 +313,3 @@ def _class_weights(config: PreparationConfig, plan: Plan,
     counts = statistics.counts[plan.labels.column].counts
     return tuple(statistics.rows / (len(plan.labels.classes) * counts[name])
                  for name in plan.labels.classes)
-
-
-def _names(plan: Plan) -> Any:
-    made = plan.feature_names()
-    if len(made) <= names.MAX_LISTED:
-        return tuple(made)
-    return names.FeatureNames(tuple(
-        names.Numbered(*part) if isinstance(part, tuple) else name
-        for part in made.parts for name in ([None] if isinstance(part, tuple) else part)))

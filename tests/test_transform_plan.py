@@ -64,7 +64,7 @@ def test_sparse_features_stand_after_dense_ones():
     assert len(names) == 1 + 2**18 + 2 + 2**30
     assert (names[0], names[1], names[2**18 + 1], names[-1]) == (
         "x", "word#0", "few=a", f"word*few#{2**30 - 1}")
-    assert names[2**18:2**18 + 3] == [f"word#{2**18 - 1}", "few=a", "few=b"]
+    assert names[2**18:2**18 + 3] == (f"word#{2**18 - 1}", "few=a", "few=b")
     found = plan.apply(rows, np.float32)
     assert found.dense.dtype == np.float32
     assert found.sparse.width == plan.sparse_width == len(names) - 1

@@ -6,7 +6,7 @@ A list of 2**20 names is 15 MB of JSON, which every data set and every model wou
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -66,6 +66,15 @@ def numbered(prefix: str, count: int) -> Names:
     if count > MAX_LISTED:
         return FeatureNames((Numbered(prefix, count),))
     return tuple(f"{prefix}{i}" for i in range(count))
+
+
+def joined(each: Iterable[Sequence[str]]) -> Names:
+    """The names of several sequences, one after another; a tuple where that is short."""
+    parts: list[str | Numbered] = []
+    for names in each:
+        parts += names.parts if isinstance(names, FeatureNames) else names
+    names = FeatureNames(tuple(parts))
+    return names if len(names) > MAX_LISTED else tuple(names)
 
 
 def to_json(names: Names) -> list | dict:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import Rows, Sparse
+from mr_gradient.dataset.names import Names, numbered
 from mr_gradient.dataset.transforms.exact_json import (
     finite_from_json,
     floats_from_json,
@@ -16,7 +17,6 @@ from mr_gradient.dataset.transforms.exact_json import (
     whole_from_json,
 )
 from mr_gradient.dataset.transforms.moments import Moments
-from mr_gradient.dataset.transforms.names import Names
 from mr_gradient.errors import DataError
 
 KINDS = ("scale", "standardize", "min_max", "pass")
@@ -69,7 +69,7 @@ class MatrixScale:
         return self.small(rows) * self.factor
 
     def names(self) -> Names:
-        return Names.range("x", self.width)
+        return numbered("x", self.width)
 
     def to_json(self) -> dict[str, Any]:
         return {"width": self.width, "factor": self.factor}
@@ -136,7 +136,7 @@ class MatrixAffine:
         return values
 
     def names(self) -> Names:
-        return Names.range("x", self.width)
+        return numbered("x", self.width)
 
     def to_json(self) -> dict[str, Any]:
         return {name: floats_to_json(np.array(getattr(self, name))) for name in _ARRAYS}
@@ -176,7 +176,7 @@ class MatrixSparse:
         return Sparse(features.indptr, features.indices, features.values, self.width)
 
     def names(self) -> Names:
-        return Names.range("x", self.width)
+        return numbered("x", self.width)
 
     def to_json(self) -> dict[str, Any]:
         return {"width": self.width}

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import Numbers, Rows, Source, Sparse
+from mr_gradient.dataset.names import Names, joined
 from mr_gradient.dataset.transforms.choose import parts_and_table
 from mr_gradient.dataset.transforms.exact_json import damage_of, list_from_json, text_from_json
 from mr_gradient.dataset.transforms.labels import Labels
 from mr_gradient.dataset.transforms.matrix_steps import MatrixScale
-from mr_gradient.dataset.transforms.names import Names
 from mr_gradient.dataset.transforms.number_steps import NumberColumn, apply_many
 from mr_gradient.dataset.transforms.sparse_rows import beside
 from mr_gradient.dataset.transforms.spec import Spec
@@ -123,7 +123,7 @@ class Plan:
 
     def feature_names(self) -> Names:
         """Dense ones, then sparse ones; names are made when they are looked at."""
-        return Names.joined([part.names() for part in self.parts])
+        return joined(part.names() for part in self.parts)
 
     def describe(self) -> list[dict[str, Any]]:
         """A row a column: column, kind, missing, range, transforms, features, why."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy as np
 from mr_gradient.dataset.columns import Rows, Sparse
 from mr_gradient.dataset.transforms.exact_json import damage_of
 from mr_gradient.dataset.transforms.matrix_steps import MatrixAffine, MatrixScale, MatrixSparse
-from mr_gradient.dataset.transforms.names import Names
 from mr_gradient.dataset.transforms.number_steps import NumberColumn
 from mr_gradient.dataset.transforms.text_steps import NGrams
 from mr_gradient.dataset.transforms.word_steps import Hash, OneHot
@@ -29,7 +29,7 @@ class Part(Protocol):
 
     def apply(self, rows: Rows) -> np.ndarray | Sparse: ...
 
-    def names(self) -> Names | list[str]: ...
+    def names(self) -> Sequence[str]: ...
 
     def to_json(self) -> dict[str, Any]: ...
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import Rows, Sparse
+from mr_gradient.dataset.names import Names, numbered
 from mr_gradient.dataset.transforms.counts import as_words
 from mr_gradient.dataset.transforms.exact_json import flag_from_json, text_from_json, whole_from_json
 from mr_gradient.dataset.transforms.hashing import bucket_and_sign
-from mr_gradient.dataset.transforms.names import Names
 from mr_gradient.dataset.transforms.sparse_rows import from_entries
 from mr_gradient.dataset.transforms.statistics import column_of
 from mr_gradient.dataset.transforms.word_steps import MOST_BITS
@@ -80,7 +80,7 @@ class NGrams:
         return Sparse(indptr, found.indices[at], found.values[at], self.width)
 
     def names(self) -> Names:
-        return Names.range(f"{self.column}#", self.width)
+        return numbered(f"{self.column}#", self.width)
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import Rows, Sparse
+from mr_gradient.dataset.names import Names, numbered
 from mr_gradient.dataset.transforms.counts import as_words, in_order
 from mr_gradient.dataset.transforms.exact_json import (
     flag_from_json,
@@ -21,7 +22,6 @@ from mr_gradient.dataset.transforms.exact_json import (
     whole_from_json,
 )
 from mr_gradient.dataset.transforms.hashing import bucket_and_sign
-from mr_gradient.dataset.transforms.names import Names
 from mr_gradient.dataset.transforms.sparse_rows import one_a_row
 from mr_gradient.dataset.transforms.statistics import Statistics, column_of
 from mr_gradient.errors import UsageError
@@ -87,7 +87,7 @@ class OneHot:
 
     def names(self) -> Names:
         extra = ["(other)"] * self.other + ["(missing)"] * self.missing
-        return Names([f"{self.column}={word}" for word in (*self.categories, *extra)])
+        return tuple(f"{self.column}={word}" for word in (*self.categories, *extra))
 
     def to_json(self) -> dict[str, Any]:
         return {"column": self.column, "categories": list(self.categories), "other": self.other,
@@ -138,7 +138,7 @@ class Hash:
         return one_a_row(bucket[code], value, self.width)
 
     def names(self) -> Names:
-        return Names.range("*".join(self.columns) + "#", self.width)
+        return numbered("*".join(self.columns) + "#", self.width)
 
     def to_json(self) -> dict[str, Any]:
         return {"columns": list(self.columns), "bits": self.bits, "signed": self.signed,
