@@ -16,6 +16,7 @@ from mr_gradient.errors import TaskError
 from mr_gradient.jobs import launch
 from mr_gradient.jobs.inline_runner import InlineRunner
 from mr_gradient.jobs.worker_pool import why_fork_is_unsafe
+from mr_gradient.progress import Bar
 
 pytestmark = pytest.mark.fast
 
@@ -233,3 +234,17 @@ def test_a_task_imports_only_what_the_contract_allows(tmp_path):
     # What an installation puts into every process, and what yaml's own extension brings.
     every_process = ("__editable__", "_distutils_hack", "sitecustomize", "_cython", "cython_runtime")
     assert {name for name in loaded if not name.startswith(every_process)} <= allowed
+
+
+def test_a_progress_bar_has_no_thread_and_the_children_fork_beside_it(tmp_path, capfd):
+    seen, before = [], children()
+
+    class Watched(Bar):
+        def iteration(self, line: dict) -> None:
+            super().iteration(line)
+            seen.append((threading.active_count(), len(children() - before)))
+
+    run(class_data(tmp_path / "data"), tmp_path / "model", 3, progress=Watched(3, 0),
+        options=["--num-cores", "2"], **RECIPES["softmax"])
+    assert seen == [(1, 2)] * 3
+    assert "3/3" in capfd.readouterr().err
