@@ -18,6 +18,7 @@ BREACHES = {
     "the ground that knows a strategy": ("blocks.py", "import mr_gradient.strategies.synchronous"),
     "a job that knows the driver": ("jobs/gradient_job.py", "import mr_gradient.training"),
     "a task that imports a driver's library": ("jobs/gradient_job.py", "import rich"),
+    "a reader that imports a driver's library": ("dataset/formats/libsvm.py", "import rich"),
     "a model that imports a driver's library": ("models/losses.py", "import threadpoolctl"),
     "a file outside the floors": ("another_floor.py", "import mr_gradient"),
 }

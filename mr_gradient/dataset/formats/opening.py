@@ -54,6 +54,14 @@ def filesystem(uri: str) -> tuple[Any, str]:
         raise DataError(f"{uri}: cannot be opened: {error}") from None
 
 
+def open_stored(path: str) -> BinaryIO:
+    """A file's bytes as they are stored, compressed or not, at a path or a URI."""
+    if is_uri(path):
+        system, inside = filesystem(path)
+        return system.open(inside, "rb")
+    return open(path, "rb")
+
+
 @contextlib.contextmanager
 def open_input(path: str) -> Iterator[BinaryIO]:
     """A file's bytes, decompressed, while the block runs.
@@ -64,11 +72,7 @@ def open_input(path: str) -> Iterator[BinaryIO]:
     kind = compression(path)
     try:
         with contextlib.ExitStack() as stack:
-            if is_uri(path):
-                system, inside = filesystem(path)
-                file = stack.enter_context(system.open(inside, "rb"))
-            else:
-                file = stack.enter_context(open(path, "rb"))
+            file = stack.enter_context(open_stored(path))
             if kind == "gzip":
                 file = stack.enter_context(gzip.GzipFile(fileobj=file))
             elif kind == "bzip2":

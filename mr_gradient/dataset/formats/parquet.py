@@ -11,7 +11,7 @@ import numpy as np
 from mr_gradient.dataset.columns import Numbers, Piece, Rows, Source, Words
 from mr_gradient.dataset.formats import arrow
 from mr_gradient.dataset.formats.base import BadRows
-from mr_gradient.dataset.formats.opening import filesystem, is_uri
+from mr_gradient.dataset.formats.opening import open_stored
 from mr_gradient.errors import DataError
 
 _MAGIC = b"PAR1"
@@ -92,12 +92,8 @@ def _opened(path: str) -> Iterator[Any]:
 
     try:
         with contextlib.ExitStack() as stack:
-            if is_uri(path):
-                system, inside = filesystem(path)
-                file = stack.enter_context(system.open(inside, "rb"))
-            else:
-                # Not by a path, of which pyarrow would make a URI; and the error has a number.
-                file = stack.enter_context(open(path, "rb"))
+            # Not by a path, of which pyarrow would make a URI; and the error has a number.
+            file = stack.enter_context(open_stored(path))
             found = parquet.ParquetFile(file, pre_buffer=False)
             texts = [field.name for field in found.schema_arrow if pa.types.is_string(field.type)]
             found = parquet.ParquetFile(file, metadata=found.metadata, pre_buffer=False,
