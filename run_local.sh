@@ -22,7 +22,7 @@ mkdir -p -- "$folder" || fail "the folder '$folder' cannot be made"
 
 # shellcheck source=tests/environment.sh
 source "$here/tests/environment.sh"
-make_environment "$here/.venv" "$here" ""
+make_environment "$here/.venv" "$here" "[tables]"
 run() { "$here/.venv/bin/mr-gradient" "$@"; }
 
 if [[ ! -f $folder/digits-$seed/dataset.json ]]; then

@@ -13,7 +13,6 @@ from mr_gradient.dataset.shards import CHUNK_BYTES, Shard, open_shard, rows_per_
 from mr_gradient.dataset.writer import (
     MIN_SHARDS,
     SHARD_BYTES,
-    ShardFiles,
     new_folder,
     number_of_shards,
     uniform_hash,
@@ -65,19 +64,6 @@ def test_a_data_set_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(held_out.x, x[:5])
     assert held_out.scale == 0.5
     assert os.listdir(tmp_path) == ["set"]
-
-
-def test_rows_are_appended_to_their_shards_in_order(tmp_path):
-    x, y = example()
-    owner = np.random.default_rng(0).integers(0, 4, len(y))
-    files = ShardFiles(str(tmp_path), 7, np.bincount(owner, minlength=4), 3, x.dtype, y.dtype, 1.0)
-    for lo in range(0, len(y), 5):
-        files.add(owner[lo:lo + 5], x[lo:lo + 5], y[lo:lo + 5])
-    for number, info in enumerate(files.finish()):
-        assert info.path == f"shards/{7 + number:05d}.safetensors"
-        shard = open_shard(str(tmp_path / info.path), info.sha256, verify=True)
-        np.testing.assert_array_equal(shard.x, x[owner == number])
-        np.testing.assert_array_equal(shard.y, y[owner == number])
 
 
 @given(rows=st.integers(0, 30), chunk=st.integers(1, 40), weighted=st.booleans(), data=st.data(),

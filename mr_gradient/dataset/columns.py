@@ -46,13 +46,29 @@ class Rows:
     matrix, dense (rows, width) in the file's own type or ``Sparse``, or None. ``number``: position
     in the piece of each row, (rows,) int64, as counted before bad rows are left out; it keys the
     deal to shards, so that it does not depend on how a reader batches. ``line``: where each row
-    stands in its file, (rows,) int64, lines or rows from 1, for messages.
+    stands in its file, lines or rows from 1, for messages: (rows,) int64, or something that is
+    indexed like it and counts lines only when somebody looks.
     """
 
     columns: dict[str, Numbers | Words]
     features: np.ndarray | Sparse | None
     number: np.ndarray
     line: np.ndarray
+
+
+def select(rows: Rows, kept: np.ndarray) -> Rows:
+    """The rows for which ``kept`` (rows,) is true."""
+    columns = {name: Numbers(column.values[kept]) if isinstance(column, Numbers)
+               else Words(column.codes[kept], column.words) for name, column in rows.columns.items()}
+    features = rows.features
+    if isinstance(features, Sparse):
+        lengths = np.diff(features.indptr)
+        values = np.repeat(kept, lengths)
+        indptr = np.concatenate(([0], np.cumsum(lengths[kept])))
+        features = Sparse(indptr, features.indices[values], features.values[values], features.width)
+    elif features is not None:
+        features = features[kept]
+    return Rows(columns, features, rows.number[kept], rows.line[kept])
 
 
 def pack(rows: Rows, names: list[str]) -> Rows:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import Rows, Sparse, Words
+from mr_gradient.dataset.strata import range_of
 from mr_gradient.dataset.transforms.plan import Plan
 from mr_gradient.dataset.transforms.statistics import column_of
 from mr_gradient.dataset.writer import uniform_hash
@@ -42,6 +43,7 @@ class Deal:
 
     ``layout``, ``dtype``, ``label_dtype``: of the stored features and labels; ``width`` features.
     ``class_weights``: one a class, by which sample weights are multiplied, or None.
+    ``held_ranges``: how many ranges of hashes of each class are held out (``strata``), or None.
     """
 
     seed: int
@@ -55,11 +57,12 @@ class Deal:
     scale: float = 1.0
     weighted: bool = False
     class_weights: tuple[float, ...] | None = None
+    held_ranges: tuple[int, ...] | None = None
 
     @classmethod
     def from_json(cls, value: dict) -> Deal:
-        weights = value["class_weights"]
-        return cls(**{**value, "class_weights": None if weights is None else tuple(weights)})
+        lists = {name: value[name] and tuple(value[name]) for name in ("class_weights", "held_ranges")}
+        return cls(**{**value, **lists})
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -75,17 +78,21 @@ class Deal:
         with np.errstate(over="ignore"):
             y = labels.astype(self.label_dtype)
         if y.dtype.kind == "f" and not np.isfinite(y).all():
-            raise DataError(f"target: has numbers beyond {self.label_dtype}; use --dtype float64")
-        return Examples(self.shard_of(plan, piece, rows), x, y,
+            raise DataError(f"target {plan.labels.column!r}: has numbers beyond {self.label_dtype}; "
+                            "use --dtype float64")
+        return Examples(self.shard_of(plan, piece, rows, labels), x, y,
                         None if weight is None else weight.astype(np.float32))
 
-    def shard_of(self, plan: Plan, piece: int, rows: Rows) -> np.ndarray:
+    def shard_of(self, plan: Plan, piece: int, rows: Rows, labels: np.ndarray) -> np.ndarray:
         """Shard of each row, (n,) int64: a hash of the row, or of its group."""
-        key = (np.uint64(piece) << np.uint64(_ROWS_BITS)) + rows.number.astype(np.uint64)
+        key = row_keys(piece, rows)
         if plan.group_column is not None:
             key = _group_keys(rows, plan.group_column)
-        limit = np.uint64(min(int(self.test_fraction * 2**64), 2**64 - 1))
-        held = uniform_hash(key, self.seed, 0) < limit
+        if self.held_ranges is not None:
+            held = range_of(held_hashes(key, self.seed)) < np.array(self.held_ranges)[labels]
+        else:
+            limit = np.uint64(min(int(self.test_fraction * 2**64), 2**64 - 1))
+            held = held_hashes(key, self.seed) < limit
         hashes = uniform_hash(key, self.seed, 1)
         return np.where(held, self.shards + hashes % np.uint64(max(1, self.held_shards)),
                         hashes % np.uint64(self.shards)).astype(np.int64)
@@ -109,6 +116,16 @@ class Deal:
             filled[row, features.sparse.indices] = features.sparse.values
             return filled if dense is None else np.hstack([dense, filled])
         return _csr(dense, features.sparse, np.dtype(self.dtype))
+
+
+def row_keys(piece: int, rows: Rows) -> np.ndarray:
+    """64 bits that tell a row from all others of the input, (n,)."""
+    return (np.uint64(piece) << np.uint64(_ROWS_BITS)) + rows.number.astype(np.uint64)
+
+
+def held_hashes(keys: np.ndarray, seed: int) -> np.ndarray:
+    """What decides whether a row is held out, (n,) uint64; small ones are."""
+    return uniform_hash(keys, seed, 0)
 
 
 def _csr(dense: np.ndarray | None, sparse: Sparse | None, dtype: np.dtype) -> Any:

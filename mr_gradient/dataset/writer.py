@@ -16,6 +16,8 @@ from mr_gradient.dataset.schema import FILE, Dataset, Schema, ShardInfo, is_data
 from mr_gradient.errors import UsageError
 from mr_gradient.ownership import give_up_lock, owned_folder
 
+#: Rows that were left out, in the data set's folder.
+REJECTS = "rejects.jsonl"
 SHARD_BYTES = 64 * 1024 * 1024
 MIN_SHARDS = 8
 #: Data with a smaller share of numbers that are not zero is written as CSR. A gradient pass takes
@@ -79,7 +81,7 @@ def _check_out(out: str, overwrite: bool) -> None:
     if found and not is_dataset(out):
         raise UsageError(f"--out {out}: must be empty or absent, but it holds something else "
                          f"({min(found)!r}); choose another folder")
-    if others := found - {FILE, "shards"}:
+    if others := found - {FILE, REJECTS, "shards"}:
         raise UsageError(f"--out {out}: holds a data set and also {min(others)!r}; choose another "
                          "folder")
     if found and not overwrite:
@@ -111,48 +113,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-class ShardFiles:
-    """The shards of one part, their sizes known, filled batch by batch."""
-
-    def __init__(self, folder: str, first: int, rows: np.ndarray, features: int,
-                 x_dtype: np.dtype, y_dtype: np.dtype, scale: float) -> None:
-        """``rows`` (shards,): how many rows each will get; shard numbers start at ``first``."""
-        os.makedirs(os.path.join(folder, "shards"), exist_ok=True)
-        self._folder, self._rows, self._filled = folder, rows, np.zeros_like(rows)
-        self._paths = [f"shards/{first + i:05d}.safetensors" for i in range(len(rows))]
-        self._x_dtype, self._y_dtype, self._offsets = x_dtype, y_dtype, []
-        for path, count in zip(self._paths, rows.tolist()):
-            specs = {"x": (x_dtype, (count, features)), "y": (y_dtype, (count,))}
-            head, offsets = tensors.header(specs, {"scale": repr(scale)})
-            self._offsets.append(offsets)
-            with open(os.path.join(folder, path), "wb") as file:
-                file.write(head)
-
-    def add(self, shard_of_row: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-        """Append each row of ``x`` and ``y`` to its shard, in order."""
-        order = np.argsort(shard_of_row, kind="stable")
-        counts = np.bincount(shard_of_row, minlength=len(self._rows))
-        ends = np.cumsum(counts)
-        for i in np.flatnonzero(counts):
-            picked = order[ends[i] - counts[i]:ends[i]]
-            with open(os.path.join(self._folder, self._paths[i]), "r+b") as file:
-                for name, rows, dtype in (("x", x, self._x_dtype), ("y", y, self._y_dtype)):
-                    data = np.ascontiguousarray(rows[picked], dtype)
-                    row_bytes = dtype.itemsize * (rows.shape[1] if rows.ndim == 2 else 1)
-                    file.seek(self._offsets[i][name] + int(self._filled[i]) * row_bytes)
-                    file.write(data.data)
-            self._filled[i] += counts[i]
-
-    def finish(self) -> tuple[ShardInfo, ...]:
-        """Checksum and describe the shards."""
-        infos = []
-        for path, rows in zip(self._paths, self._rows.tolist()):
-            full = os.path.join(self._folder, path)
-            storage.sync_file(full)
-            infos.append(ShardInfo(path, rows, os.path.getsize(full), storage.sha256(full)))
-        return tuple(infos)
 
 
 def write_shard(folder: str, number: int, x: Any, y: np.ndarray, weight: np.ndarray | None = None,

@@ -10,10 +10,12 @@ retried or runs twice harms nothing.
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
 import mr_gradient.jobs  # noqa: F401  before mrjob and numpy: compatibility, one BLAS thread
@@ -23,17 +25,19 @@ from mrjob.protocol import JSONProtocol, RawValueProtocol
 
 from mr_gradient import storage
 from mr_gradient.dataset import formats
+from mr_gradient.dataset.checks import Checks
 from mr_gradient.dataset.columns import Piece, Rows, Source, pack
-from mr_gradient.dataset.deal import Deal
+from mr_gradient.dataset.deal import Deal, held_hashes, row_keys
 from mr_gradient.dataset.formats.base import BadRows
 from mr_gradient.dataset.segments import Segment, assemble, write_segment
+from mr_gradient.dataset.strata import Strata
 from mr_gradient.dataset.transforms.plan import Plan
-from mr_gradient.dataset.transforms.statistics import Measures, Statistics
+from mr_gradient.dataset.transforms.statistics import Measures, Statistics, column_of
 from mr_gradient.errors import DataError
 from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.partial_gradient import TreeNode, ordered_sum
 
-SUMMARY, STATISTICS = "summary", "statistics"
+SUMMARY, STATISTICS, STRATA = "summary", "statistics", "strata"
 #: Rows of one segment; a piece that is compressed may hold many times as many.
 _SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -53,15 +57,20 @@ class Merged(TreeNode):
 class PrepareSettings:
     """What every task of a preparation gets. ``measures``: in the pass ``statistics``; ``plan`` and
     ``deal``: in the pass ``write``; ``folder``: of the data set in the making. ``fail`` and
-    ``max_bad_rows``: what becomes of bad rows."""
+    ``max_bad_rows``: what becomes of bad rows, ``checks``: which others are bad. ``strata``: column
+    and seed of a stratified deal, in the pass ``statistics``. ``known``: the classes are not those of
+    this input, so that labels can be of none."""
 
     source: Source
     fail: bool
     max_bad_rows: int
+    checks: Checks
     measures: dict | None = None
     plan: dict | None = None
     deal: Deal | None = None
     folder: str = ""
+    strata: tuple[str, int] | None = None
+    known: bool = False
 
     def save(self, path: str) -> None:
         storage.write_json(path, asdict(self))
@@ -72,6 +81,7 @@ class PrepareSettings:
         try:
             deal = value.pop("deal")
             return cls(**{**value, "source": Source(**value["source"]),
+                          "checks": Checks.from_json(value["checks"]),
                           "deal": deal and Deal.from_json(deal)})
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not the settings of a preparation: {error!r}") from None
@@ -98,35 +108,55 @@ class PrepareJob(BaseJob):
     def mapper(self, _: None, line: bytes | str) -> Iterator[tuple[str, Any]]:
         piece = Piece(**json.loads((line.decode() if isinstance(line, bytes) else line)
                                    .rpartition("\t")[2]))
-        settings = self._settings
-        bad = BadRows(settings.fail, settings.max_bad_rows)
-        rows = formats.get(settings.source.format).read(piece, settings.source, bad)
-        if packed := settings.source.options.get("packed"):
-            rows = (pack(batch, packed) for batch in rows)
-        counted = 0
+        bad = BadRows(self._settings.fail, self._settings.max_bad_rows)
         self.set_status(f"piece {piece.piece}")
-        if settings.plan is None:
-            statistics = Statistics(Measures.from_json(settings.measures))
-            for batch in rows:
-                statistics.add(batch)
-            counted = statistics.rows
-            yield STATISTICS, [f"{piece.piece:08d}", statistics.to_json()]
-        else:
-            for number, (held, count) in enumerate(self._segments(piece, rows)):
-                counted += count
-                for shard, segment in held:
-                    yield f"{shard:08d}", [f"{piece.piece:08d}.{number:06d}", asdict(segment)]
-        yield SUMMARY, [f"{piece.piece:08d}", {"piece": piece.piece, "rows": counted,
-                                               "bad": bad.count, "notes": bad.notes}]
+        work = self._count if self._settings.plan is None else self._write
+        rows = yield from work(piece, self._batches(piece, bad))
+        yield SUMMARY, [f"{piece.piece:08d}", {
+            "piece": piece.piece, "rows": rows, "bad": bad.count,
+            "notes": sorted(bad.notes, key=itemgetter(1))}]
+
+    def _batches(self, piece: Piece, bad: BadRows) -> Iterator[Rows]:
+        """The good rows of a piece."""
+        settings = self._settings
+        known = self._plan.labels if settings.known else None
+        packed = settings.source.options.get("packed")
+        for batch in formats.get(settings.source.format).read(piece, settings.source, bad):
+            rows = settings.checks.usable(batch, known, piece.path, bad)
+            if len(rows.number):
+                yield pack(rows, packed) if packed else rows
+
+    def _count(self, piece: Piece, batches: Iterator[Rows]) -> Iterator[tuple[str, Any]]:
+        """Statistics of a piece; returns its rows."""
+        statistics, strata = Statistics(Measures.from_json(self._settings.measures)), Strata()
+        for batch in batches:
+            statistics.add(batch)
+            if self._settings.strata:
+                column, seed = self._settings.strata
+                strata.add(column_of(batch, column), held_hashes(row_keys(piece.piece, batch), seed))
+        yield STATISTICS, [f"{piece.piece:08d}", statistics.to_json()]
+        if self._settings.strata:
+            yield STRATA, [f"{piece.piece:08d}", strata.to_json()]
+        return statistics.rows
+
+    def _write(self, piece: Piece, batches: Iterator[Rows]) -> Iterator[tuple[str, Any]]:
+        """Write a piece to segments and say where each shard's rows lie; returns its rows."""
+        rows = 0
+        for number, (held, count) in enumerate(self._segments(piece, batches)):
+            rows += count
+            for shard, segment in held:
+                yield f"{shard:08d}", [f"{piece.piece:08d}.{number:06d}", asdict(segment)]
+        return rows
 
     def _segments(self, piece: Piece, batches: Iterator[Rows]) -> Iterator[tuple[list, int]]:
         """Write segments of bounded size; yields (shard, where its rows lie) and rows of each."""
         settings, waiting, size, count = self._settings, [], 0, 0
         name = f"{piece.piece:08d}-{uuid.uuid4().hex}"  # of this attempt alone
         for batch in batches:
-            if not len(batch.number):
-                continue
-            part = settings.deal.examples(self._plan, piece.piece, batch)
+            try:
+                part = settings.deal.examples(self._plan, piece.piece, batch)
+            except DataError as error:
+                raise DataError(f"{piece.path}, {error}") from None
             waiting.append(part)
             size += part.nbytes
             count += len(part.y)
@@ -144,6 +174,9 @@ class PrepareJob(BaseJob):
             node = ordered_sum(Merged(int(number), 0, Statistics.from_json(value))
                                for number, value in values)
             yield STATISTICS, node.value.to_json()
+        elif key == STRATA:
+            yield STRATA, functools.reduce(
+                Strata.merge, (Strata.from_json(value) for _, value in values)).to_json()
         else:
             segments = [Segment(**value) for _, value in values]
             shard = assemble(self._settings.folder, int(key), segments, self._settings.deal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -24,6 +25,12 @@ _REGISTRY = {
     "csv": ("delimited", "CSV"),
 }
 
+_TEXT = ("delimiter", "header", "names", "missing", "multiline", "columns")
+#: Name -> what a reader of that format can be told.
+_OPTIONS = {"csv": _TEXT, "tsv": _TEXT, "jsonl": ("columns",), "parquet": ("columns",),
+            "libsvm": ("width", "first_index"), "numpy": ("labels",), "idx": ("labels",),
+            "images": ("labels", "listing", "image_size", "mode")}
+
 #: Names of ``--format``.
 NAMES = tuple(_REGISTRY)
 
@@ -35,3 +42,12 @@ def get(name: str) -> Format:
         raise UsageError(f"--format {name}: must be one of {', '.join(NAMES)}")
     module, attribute = _REGISTRY[name]
     return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Raise ``UsageError`` for an option that a format does not have."""
+    for option in options:
+        if option not in _OPTIONS[name]:
+            having = ", ".join(each for each in NAMES if option in _OPTIONS[each])
+            raise UsageError(f"--{option.replace('_', '-')}: is an option of {having or 'no format'}, "
+                             f"and the input is {name}")

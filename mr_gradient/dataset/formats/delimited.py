@@ -50,7 +50,8 @@ MISSING = ("", "?", "N/A", "NA", "NULL", "NaN", "None", "nan", "null")
 class Delimited:
     """``delimiter``: the format's own, or empty where it is found out.
 
-    Options: ``delimiter``; ``header`` True or False; ``missing``, the texts that stand for no value
+    Options: ``delimiter``; ``header`` True or False; ``names`` of the columns where there is no header;
+    ``missing``, the texts that stand for no value
     beside the empty one; ``multiline``; ``columns``, name -> ``number`` or ``word``. What is not
     given is found in the first MiB of each file.
     """
@@ -78,7 +79,8 @@ class Delimited:
                 layout = replace(layout, delimiter=find_delimiter(text) or ",")
             header = found.header if found else options.get("header")
             try:
-                look = first_look(path, data, layout, header, options.get("columns") or ())
+                look = first_look(path, data, layout, header, options.get("columns") or (),
+                                  options.get("names"))
             except OpenQuoteError as error:
                 raise _open_quote(path, 1 + error.args[0], layout) from None
             found = found.and_also(look) if found else look

@@ -127,11 +127,11 @@ def sample(path: str) -> bytes:
 
 
 def first_look(path: str, data: bytes, layout: Layout, header: bool | None,
-               declared: Collection[str]) -> FirstLook:
+               declared: Collection[str], names: list[str] | None = None) -> FirstLook:
     """What the sample of a file tells; ``header`` None: find out.
 
     A header is a first row that is all text, over rows that hold numbers, or over none, or that has
-    the names which the user ``declared``.
+    the names which the user ``declared``. Without one the columns are called ``names``.
     Raises ``DataError``, or ``OpenQuoteError`` with the line from 0.
     """
     data = data.removeprefix(BYTE_ORDER_MARK)
@@ -152,7 +152,10 @@ def first_look(path: str, data: bytes, layout: Layout, header: bool | None,
             or (len(declared) > 0 and set(declared) <= set(first)))
     if header:
         return FirstLook(path, True, _names(path, line, first), below, line)
-    return FirstLook(path, False, [f"c{at}" for at in range(len(first))],
+    names = names or [f"c{at}" for at in range(len(first))]
+    if len(names) != len(first):
+        raise DataError(f"{path}, line {line}: must have {len(names)} values, found {len(first)}")
+    return FirstLook(path, False, names,
                      _look_at_columns(rows, len(first), layout), line)
 
 

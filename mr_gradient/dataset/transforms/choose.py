@@ -35,7 +35,7 @@ def parts_and_table(source: Source, statistics: Statistics,
     parts: list[Part] = []
     table: list[dict[str, Any]] = []
     for name in spec.features(source):
-        steps = spec.columns.get(name)
+        steps = spec.steps(name, source.columns[name])
         choose = _number if source.columns[name] == "number" else _word
         part, words, why = (None, "drop", "given") if steps == DROP else choose(name, statistics, spec)
         kind, missing, span = _summary(name, source.columns[name], statistics)
@@ -68,7 +68,7 @@ def _sparse_one_hots(parts: list[Part]) -> list[Part]:
 
 
 def _number(name: str, statistics: Statistics, spec: Spec) -> tuple[Part | None, str, str]:
-    steps = spec.columns.get(name)
+    steps = spec.steps(name, "number")
     if steps and steps[0][0] in ("one_hot", "hash", "ngrams"):
         return _given_words(name, statistics, *steps[0])
     chain, why = spec.chain(name), "given"
@@ -104,7 +104,7 @@ def _shape_words(shape: Shape) -> list[str]:
 
 
 def _word(name: str, statistics: Statistics, spec: Spec) -> tuple[Part | None, str, str]:
-    steps = spec.columns.get(name)
+    steps = spec.steps(name, "word")
     if steps is not None:
         return _given_words(name, statistics, *steps[0])
     counts = statistics.counts[name]

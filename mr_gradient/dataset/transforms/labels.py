@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import Numbers, Rows, Words
-from mr_gradient.dataset.transforms.counts import as_words, in_order
+from mr_gradient.dataset.transforms.counts import as_words, in_order, number_text
 from mr_gradient.dataset.transforms.exact_json import list_from_json, text_from_json
 from mr_gradient.dataset.transforms.statistics import CLASSES, Statistics, column_of
 from mr_gradient.errors import DataError
@@ -58,35 +58,49 @@ class Labels:
     def _index(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.classes)}
 
+    def codes(self, rows: Rows) -> np.ndarray:
+        """(rows,) int64 class indices, -1 for a label that is missing or no known class."""
+        words = as_words(column_of(rows, self.column))
+        table = np.array([*(self._index.get(word, -1) for word in words.words), -1], np.int64)
+        return table[words.codes]
+
+    def unknown(self, rows: Rows) -> np.ndarray:
+        """(rows,) bool: whose label is no known class, or no finite number."""
+        if self.kind == "class":
+            return self.codes(rows) < 0
+        column = column_of(rows, self.column)
+        if isinstance(column, Words):
+            raise DataError(f"target {self.column!r}: must be a number in every row, found words")
+        return ~np.isfinite(column.values)
+
+    def must_be(self) -> str:
+        """What a label must be, for messages."""
+        if self.kind == "value":
+            return "must be a finite number"
+        listed = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
+        return f"must be one of the {len(self.classes)} classes known from training ({listed})"
+
+    def text(self, rows: Rows, row: int) -> str:
+        """A label for messages."""
+        column = column_of(rows, self.column)
+        if isinstance(column, Numbers):
+            return number_text(float(column.values[row]))
+        return column.words[column.codes[row]] if column.codes[row] >= 0 else ""
+
     def apply(self, rows: Rows) -> np.ndarray:
         """(rows,) int64 class indices, or float64 values.
 
         Raises ``DataError`` that names line and label for a missing or unknown label.
         """
-        column = column_of(rows, self.column)
+        wrong = self.unknown(rows)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            where, found = f"line {rows.line[row]}, target {self.column!r}", self.text(rows, row)
+            raise DataError(f"{where}: {self.must_be()}, found {found!r}" if found else
+                            f"{where}: the label is missing; fill it in or remove the row")
         if self.kind == "value":
-            if isinstance(column, Words):
-                raise DataError(f"target {self.column!r}: must be a number in every row, found words")
-            self._refuse(rows, ~np.isfinite(column.values), column)
-            return column.values.astype(np.float64)
-        words = as_words(column)
-        table = np.array([*(self._index.get(word, -1) for word in words.words), -1], np.int64)
-        codes = table[words.codes]
-        self._refuse(rows, codes < 0, words)
-        return codes
-
-    def _refuse(self, rows: Rows, wrong: np.ndarray, column: Numbers | Words) -> None:
-        if not wrong.any():
-            return
-        row = int(np.argmax(wrong))
-        where = f"line {rows.line[row]}, target {self.column!r}"
-        if isinstance(column, Numbers):
-            raise DataError(f"{where}: must be a finite number, found {column.values[row]}")
-        if column.codes[row] < 0:
-            raise DataError(f"{where}: the label is missing; fill it in or remove the row")
-        listed = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
-        raise DataError(f"{where}: must be one of the {len(self.classes)} classes known from training "
-                        f"({listed}), found {column.words[column.codes[row]]!r}")
+            return column_of(rows, self.column).values.astype(np.float64)
+        return self.codes(rows)
 
     def to_json(self) -> dict[str, Any]:
         return {"column": self.column, "kind": self.kind, "classes": list(self.classes)}

@@ -11,8 +11,11 @@
     crosses:
       - {columns: [city, age], bits: 20}
     matrix: standardize
+    numbers: [{impute: 0}, standardize]
+    words: {hash: {bits: 18}}
 
-A column that is not named gets a default; see ``choose.py``.
+``numbers`` and ``words`` are for the columns that are not named; what they leave out gets a default,
+see ``choose.py``.
 """
 
 from __future__ import annotations
@@ -34,13 +37,15 @@ from mr_gradient.errors import UsageError
 Steps = tuple[tuple[str, dict], ...]
 DROP: Steps = (("drop", {}),)
 
-_KEYS = ("target", "target_type", "weight", "group", "columns", "crosses", "matrix")
+_KEYS = ("target", "target_type", "weight", "group", "columns", "crosses", "matrix", "numbers",
+         "words")
 
 
 @dataclass(frozen=True)
 class Spec:
     """``columns``: name -> steps ``(name, options)``, options complete; ``DROP`` leaves it out.
-    ``crosses``: options of each. ``matrix``: scale, standardize, min_max, pass, drop or None."""
+    ``crosses``: options of each. ``matrix``: scale, standardize, min_max, pass, drop or None.
+    ``numbers``, ``words``: steps of the columns of that kind that are not in ``columns``, or None."""
 
     target: str | None = None
     target_type: str = "auto"
@@ -49,6 +54,8 @@ class Spec:
     columns: dict[str, Steps] = field(default_factory=dict)
     crosses: tuple[dict, ...] = ()
     matrix: str | None = None
+    numbers: Steps | None = None
+    words: Steps | None = None
 
     @classmethod
     def from_dict(cls, value: Any) -> Spec:
@@ -76,7 +83,9 @@ class Spec:
         if matrix is not None and matrix not in (*MATRIX_KINDS, "drop"):
             _refuse("matrix", "one of " + ", ".join((*MATRIX_KINDS, "drop")), matrix)
         return cls(**names, target_type=target_type, matrix=matrix,
-                   columns={name: _steps(name, steps) for name, steps in columns.items()},
+                   numbers=_default("numbers", value, (*number_steps.STEPS, "drop")),
+                   words=_default("words", value, ("one_hot", "hash", "ngrams", "drop")),
+                   columns={name: _steps(f"columns: {name}", steps) for name, steps in columns.items()},
                    crosses=tuple(read_options("crosses", "cross", each) for each in crosses))
 
     @classmethod
@@ -123,10 +132,14 @@ class Spec:
         roles = (self.target, self.weight, self.group)
         return [name for name in source.columns if name not in roles]
 
+    def steps(self, column: str, kind: str) -> Steps | None:
+        """What was asked for a column of a kind, ``number`` or ``word``; None for nothing."""
+        return self.columns.get(column, self.numbers if kind == "number" else self.words)
+
     def chain(self, column: str) -> number_steps.Chain:
-        """The number steps of a column; its default is to standardize, or to pass: the same
+        """The steps of a number column; its default is to standardize, or to pass: the same
         statistics serve both."""
-        return number_steps.chain_of(column, self.columns.get(column, (("standardize", {}),)))
+        return number_steps.chain_of(column, self.steps(column, "number") or (("standardize", {}),))
 
     def measures(self, source: Source) -> Measures:
         """What a pass over the data must count so that a plan can be made. Checks the spec first."""
@@ -136,7 +149,7 @@ class Spec:
         medians: set[Series] = set()
         counted: dict[str, int] = {name: CAP for name, kind in source.columns.items() if kind == "word"}
         for name in self.features(source):
-            steps = self.columns.get(name)
+            steps = self.steps(name, source.columns[name])
             first = steps[0] if steps else ("", {})
             if first[0] == "one_hot":
                 counted[name] = max(CAP, first[1]["cap"])
@@ -156,19 +169,28 @@ class Spec:
                         tuple(sorted(counted.items(), key=lambda pair: order[pair[0]])), source.width)
 
 
-def _steps(column: str, value: Any) -> Steps:
+def _steps(where: str, value: Any) -> Steps:
     """Steps of a column: ``drop``, one step, or a list of them."""
     if value == "drop":
         return DROP
-    steps = tuple(read_step(f"columns: {column}", each)
-                  for each in (value if isinstance(value, list) else [value]))
+    steps = tuple(read_step(where, each) for each in (value if isinstance(value, list) else [value]))
     if not steps:
-        _refuse(f"columns: {column}", "a transform, a list of them, or drop", value)
+        _refuse(where, "a transform, a list of them, or drop", value)
     others = [name for name, _ in steps if name not in number_steps.STEPS]
     if others and len(steps) > 1:
-        raise UsageError(f"columns: {column}: {others[0]} must be the only transform of its column")
+        raise UsageError(f"{where}: {others[0]} must be the only transform of its column")
     if not others:
-        number_steps.chain_of(column, steps)
+        number_steps.chain_of(where.removeprefix("columns: "), steps)
+    return steps
+
+
+def _default(key: str, value: dict, known: tuple[str, ...]) -> Steps | None:
+    """Steps of the columns of a kind that are not named."""
+    if value.get(key) is None:
+        return None
+    steps = _steps(key, value[key])
+    if steps[0][0] not in known:
+        _refuse(key, "made of " + ", ".join(known), steps[0][0])
     return steps
 
 

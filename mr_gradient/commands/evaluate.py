@@ -1,0 +1,26 @@
+"""``mr-gradient evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mr_gradient.commands.parser import add_runner, check_runner_options, command
+
+
+def add(commands) -> None:
+    parser = command(commands, "evaluate", "Measure a model on a data set.", run,
+                     "  mr-gradient evaluate --model model --data digits --json\n")
+    add = parser.add_argument
+    add("--model", required=True, metavar="MODELDIR", help="folder of a trained model")
+    add("--data", required=True, metavar="DIR", help="a prepared data set")
+    add("--part", default="", choices=("train", "held-out"),
+        help="default: held-out if there is one")
+    add_runner(parser)
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> dict:
+    from mr_gradient.evaluation import evaluate
+
+    check_runner_options(options, rest)
+    return evaluate(options.model, options.data, options.part, options.runner, rest,
+                    options.verbose)

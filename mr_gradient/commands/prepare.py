@@ -1,0 +1,121 @@
+"""``mr-gradient prepare``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from mr_gradient.commands.parser import add_runner, check_runner_options, command, fields_of
+
+_EXAMPLES = """\
+  mr-gradient prepare data/digits.csv --out digits --test-fraction 0.2
+  mr-gradient prepare 'logs/part-*' --format csv --out clicks --transforms transforms.yaml
+  mr-gradient prepare day_0.gz --preset criteo --out clicks --num-cores 4
+  mr-gradient prepare new.csv --out new --like model
+
+transforms.yaml, every line of which may be left out:
+  target: bought
+  columns:
+    age: [{impute: median}, standardize]    (also min_max, log1p, clip, pass, drop)
+    city: {one_hot: {cap: 50}}
+    url: {hash: {bits: 18}}
+    comment: {ngrams: {n: 2}}
+  crosses:
+    - {columns: [city, url], bits: 20}
+  numbers: standardize                      (columns that are not named)
+  words: one_hot
+"""
+
+
+def add(commands) -> None:
+    parser = command(commands, "prepare", "Turn files into a data set.", run, _EXAMPLES)
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT",
+        help="files, folders, globs, hdfs:// or s3:// URIs; .gz and .bz2 as they are")
+    add("--out", required=True, metavar="DIR", help="folder of the data set to make")
+    add("--overwrite", action="store_true", help="replace a data set that is at DIR")
+    _add_reading(parser.add_argument_group("reading").add_argument)
+    _add_features(parser.add_argument_group("columns and features").add_argument)
+    _add_dealing(parser.add_argument_group("examples and shards").add_argument)
+    add_runner(parser)
+
+
+def _add_reading(add) -> None:
+    add("--format", metavar="NAME", help="csv, tsv, jsonl, parquet, libsvm, numpy, idx or images "
+        "(default: found from name and content)")
+    add("--preset", default="", metavar="NAME",
+        help="criteo: 13 counts and 26 categories, tab-separated")
+    add("--delimiter", metavar="C", help="of CSV (default: found out)")
+    add("--header", choices=("yes", "no"), help="of CSV (default: found out)")
+    add("--missing", action="append", metavar="TEXT",
+        help="text that stands for no value, again for each (default: the usual ones)")
+    add("--multiline", action="store_true", help="quoted values of CSV may hold line breaks")
+    add("--width", type=int, metavar="N", help="number of features of libsvm (default: found out)")
+    add("--first-index", type=int, choices=(0, 1),
+        help="index of the first feature of libsvm (default: found out)")
+    add("--labels", metavar="FILE", help="labels of numpy and idx files (default: found by name)")
+    add("--on-bad-row", default="fail", choices=("fail", "skip"),
+        help="fail at the first (default), or leave them out and list them in DIR/rejects.jsonl")
+    add("--max-bad-rows", type=int, default=0, metavar="N", help="fail past so many that were left out")
+    add("--on-missing", default="impute", choices=("impute", "fail"),
+        help="impute (default): as the transforms say; fail: such a row is a bad row")
+
+
+def _add_features(add) -> None:
+    add("--target", metavar="COLUMN",
+        help="column to predict (default: the one called label, target, class or y)")
+    add("--target-type", choices=("auto", "class", "value"),
+        help="auto (default): text, or at most 100 different whole numbers, are classes")
+    add("--weight", metavar="COLUMN", help="sample weights")
+    add("--class-weight", default="", choices=("balanced",), help="make all classes weigh alike")
+    add("--group", metavar="COLUMN", help="rows with the same value stay on one side of the split")
+    add("--transforms", default="", metavar="FILE", help="YAML, as below (default: inferred)")
+    add("--numbers", metavar="TRANSFORM",
+        help="standardize, min_max or pass: of number columns that FILE does not name")
+    add("--like", default="", metavar="DIR",
+        help="read and transform as for this data set or model; nothing is fitted")
+
+
+def _add_dealing(add) -> None:
+    add("--test-fraction", type=float, default=0.0, metavar="F",
+        help="part of the rows that is held out (default: 0)")
+    add("--stratify", action="store_true", help="hold out the same part of every class")
+    add("--shards", type=int, default=0, metavar="N",
+        help="training shards (default: one for each 64 MiB, at least 8)")
+    add("--seed", type=int, default=0, metavar="S", help="of the deal of rows (default: 0)")
+    add("--dtype", default="auto", choices=("auto", "uint8", "float16", "float32", "float64"),
+        help="auto: uint8 for images, else float32")
+    add("--layout", default="auto", choices=("auto", "dense", "csr"), help="auto: by density")
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> dict:
+    from mr_gradient.jobs.launch import job_arguments
+    from mr_gradient.preparation import prepare
+    from mr_gradient.preparation_config import PreparationConfig
+
+    check_runner_options(options, rest)
+    config = PreparationConfig(
+        **fields_of(PreparationConfig, options), format_options=_format_options(options),
+        arguments=job_arguments(options.runner, rest, options.verbose))
+    dataset, plan, bad_rows = prepare(config)
+    if not options.json:
+        from mr_gradient.inspection import print_table
+
+        print_table(plan.describe(), sys.stderr)
+    schema = dataset.schema
+    return {"data": dataset.folder, "examples": dataset.rows("train"),
+            "held_out": dataset.rows("held_out"), "bad_rows": bad_rows, "features": schema.width,
+            "target": schema.target, "kind": schema.kind, "classes": list(schema.classes),
+            "layout": schema.layout, "dtype": schema.dtype,
+            "shards": len(dataset.train) + len(dataset.held_out)}
+
+
+def _format_options(options: argparse.Namespace) -> dict:
+    """What was said about the files; nothing for what is to be found out."""
+    header = None if options.header is None else options.header == "yes"
+    asked = {"delimiter": options.delimiter, "header": header, "missing": options.missing,
+             "multiline": options.multiline or None, "width": options.width,
+             "first_index": options.first_index,
+             "labels": options.labels and os.path.abspath(options.labels)}
+    return {name: value for name, value in asked.items() if value is not None}
