@@ -1,4 +1,4 @@
-"""Gradient descent, plain and with heavy-ball momentum."""
+"""Gradient descent: plain, with heavy-ball momentum and with Nesterov's."""
 
 from __future__ import annotations
 
@@ -7,47 +7,80 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mr_gradient.optimizers.first_order import FirstOrder
+from mr_gradient.optimizers.options import check_decay
+
 
 class GradientDescentState(NamedTuple):
-    """Plain gradient descent remembers nothing."""
+    """``step``: updates made."""
+
+    step: int
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(FirstOrder):
     """w <- w - learning_rate * g (Cauchy 1847)."""
 
-    learning_rate: float = 0.1
-
     def init(self, parameters: np.ndarray) -> GradientDescentState:
-        return GradientDescentState()
+        return GradientDescentState(0)
 
     def update(self, gradient: np.ndarray, state: GradientDescentState,
                parameters: np.ndarray) -> tuple[np.ndarray, GradientDescentState]:
-        return parameters - parameters.dtype.type(self.learning_rate) * gradient, state
+        new = self.clip(gradient) * parameters.dtype.type(self.rate(state.step))
+        np.subtract(parameters, new, out=new)
+        return new, GradientDescentState(state.step + 1)
 
 
 class MomentumState(NamedTuple):
-    """``velocity`` (size,): the decayed sum of past gradients."""
+    """``step``: updates made; ``velocity`` (size,): the decayed sum of past gradients."""
 
+    step: int
     velocity: np.ndarray
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(FirstOrder):
     """v <- momentum * v + g; w <- w - learning_rate * v.
 
     Polyak 1964, "Some methods of speeding up the convergence of iteration methods", in the form
     of PyTorch's SGD: the learning rate multiplies the velocity, not each gradient that enters it.
     """
 
-    learning_rate: float = 0.1
     momentum: float = 0.9
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_decay("momentum", self.momentum)
+
     def init(self, parameters: np.ndarray) -> MomentumState:
-        return MomentumState(np.zeros_like(parameters))
+        return MomentumState(0, np.zeros_like(parameters))
+
+    def update(self, gradient: np.ndarray, state: MomentumState,
+               parameters: np.ndarray) -> tuple[np.ndarray, MomentumState]:
+        velocity = parameters.dtype.type(self.momentum) * state.velocity
+        velocity += self.clip(gradient)
+        new = velocity * parameters.dtype.type(self.rate(state.step))
+        np.subtract(parameters, new, out=new)
+        return new, MomentumState(state.step + 1, velocity)
+
+
+@dataclass(frozen=True)
+class Nesterov(Momentum):
+    """v <- momentum * v + g; w <- w - learning_rate * (g + momentum * v).
+
+    Sutskever, Martens, Dahl and Hinton 2013, "On the importance of initialization and momentum in
+    deep learning", equations 3 and 4, in the form of PyTorch's SGD: w is the point ahead,
+    theta + momentum * (its velocity), at which the paper takes the gradient.
+    """
 
     def update(self, gradient: np.ndarray, state: MomentumState,
                parameters: np.ndarray) -> tuple[np.ndarray, MomentumState]:
         scalar = parameters.dtype.type
-        velocity = scalar(self.momentum) * state.velocity + gradient
-        return parameters - scalar(self.learning_rate) * velocity, MomentumState(velocity)
+        gradient = self.clip(gradient)
+        velocity = scalar(self.momentum) * state.velocity
+        velocity += gradient
+        new = velocity * scalar(self.momentum)
+        new += gradient
+        new *= scalar(self.rate(state.step))
+        np.subtract(parameters, new, out=new)
+        return new, MomentumState(state.step + 1, velocity)
