@@ -52,9 +52,10 @@ class Training:
         self.model = models.create(config.model, schema.width, schema.kind,
                                    len(schema.classes), {"hidden": config.hidden})
         self.layout = layout(self.model)
-        self.optimizer = optimizers.create(config.optimizer, {
-            "learning_rate": config.learning_rate, "momentum": config.momentum})
         self.penalty = Penalty.of(self.model, config.l2)
+        self.optimizer = optimizers.create(config.optimizer, {
+            "learning_rate": config.learning_rate, "momentum": config.momentum,
+            "penalized": self.penalty.ranges})
         self.dtype = np.dtype(config.precision)
         self.identity = config.identity(self.model, self.optimizer, dataset.digest)
         self.iteration = 0
