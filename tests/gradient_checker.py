@@ -39,8 +39,10 @@ def random_problem(model: Model, rows: int = 23, weighted: bool = False, dtype: 
     parameters = {name: generator.normal(0, 0.7, tensor.shape).astype(dtype)
                   for name, tensor in model.tensors().items()}
     x = generator.normal(size=(rows, model.features)).astype(dtype)
-    if model.loss == "squared":
+    if model.loss in ("squared", "huber"):
         y = generator.normal(size=rows)
+    elif model.loss == "poisson":
+        y = generator.poisson(1.5, rows).astype(float)
     else:
         y = generator.integers(0, max(2, model.outputs), rows)
     weight = generator.uniform(0.1, 3, rows) if weighted else None

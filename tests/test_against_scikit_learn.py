@@ -65,3 +65,46 @@ def test_gradient_vanishes_where_scikit_learn_finds_the_minimum():
     model.accumulate(*at_minimum, gradient)
     np.testing.assert_allclose(gradient["weight"] + fitted.coef_, 0, rtol=0, atol=1e-4)
     np.testing.assert_allclose(gradient["bias"], 0, rtol=0, atol=1e-4)
+
+
+@weighted_or_not
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("name", "kind"), [("huber", "value"), ("poisson", "value"), ("svm", "class")])
+def test_the_other_losses_of_linear_models(metrics, name, kind, seed, weighted):
+    from scipy.special import huber, xlogy
+
+    model = models.create(name, 6, kind, 2, {"huber_delta": 0.7})
+    parameters, x, y, weight = random_problem(model, 150, weighted, seed=seed)
+    loss = model.accumulate(parameters, x, y, weight, None)["loss"]
+    predicted = model.predict(parameters, x)
+    weight = np.ones(150) if weight is None else weight
+    if name == "poisson":
+        half_deviance = metrics.mean_poisson_deviance(y, predicted, sample_weight=weight) / 2
+        expected = half_deviance * weight.sum() - np.sum(weight * (xlogy(y, y) - y))
+    elif name == "huber":
+        expected = np.sum(weight * huber(0.7, predicted - y))
+    else:
+        expected = np.sum(weight * np.maximum(0, 1 - (2 * y - 1) * predicted[:, 1]) ** 2)
+    assert loss == pytest.approx(expected, rel=1e-11)
+
+
+def test_gradients_vanish_where_scikit_learn_finds_the_other_minima():
+    """LinearSVC: |w|^2 / 2 + C sum of losses; it penalizes its intercept, scaled by 1000, a little.
+    PoissonRegressor: mean of losses + alpha / 2 |w|^2."""
+    from sklearn.linear_model import PoissonRegressor
+    from sklearn.svm import LinearSVC
+
+    for name, kind, classes, estimator, penalty in (
+            ("svm", "class", 2, LinearSVC(C=0.5, dual=False, tol=1e-10, max_iter=100_000,
+                                          intercept_scaling=1000), 1 / 0.5),
+            ("poisson", "value", 0, PoissonRegressor(alpha=0.1, tol=1e-9, max_iter=10_000), 0.1 * 150)):
+        model = models.create(name, 6, kind, classes, {})
+        problem = random_problem(model, 150)
+        fitted = estimator.fit(problem.x, problem.y)
+        coefficients = fitted.coef_.reshape(1, 6)
+        at_minimum = problem._replace(parameters={
+            "weight": coefficients, "bias": np.reshape(fitted.intercept_, 1)})
+        gradient = zero_gradient(at_minimum)
+        model.accumulate(*at_minimum, gradient)
+        np.testing.assert_allclose(gradient["weight"] + penalty * coefficients, 0, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(gradient["bias"], 0, rtol=0, atol=1e-4)

@@ -1,5 +1,7 @@
 """The losses against their textbook formulas in 60-digit arithmetic, where nothing overflows."""
 
+from __future__ import annotations
+
 from decimal import Context, Decimal, localcontext
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mr_gradient.models.losses import LOSSES, probabilities
+from mr_gradient.errors import DataError
+from mr_gradient.models.losses import LOSSES, has_probabilities, probabilities, with_options
 
 pytestmark = pytest.mark.fast
 
@@ -38,7 +41,30 @@ def exact_softmax(z, label):
                                    for number, growth in enumerate(growths)]
 
 
-EXACT = {"squared": exact_squared, "logistic": exact_logistic, "softmax": exact_softmax}
+def exact_huber(z, label):
+    """The squared error of small errors, a straight line for large ones; delta is 1."""
+    error = z[0] - Decimal(label)
+    if abs(error) <= 1:
+        return error * error / 2, [error]
+    return abs(error) - Decimal("0.5"), [Decimal(1).copy_sign(error)]
+
+
+def exact_poisson(z, label):
+    """exp(z) - y z."""
+    rate = z[0].exp()
+    return rate - Decimal(label) * z[0], [rate - Decimal(label)]
+
+
+def exact_squared_hinge(z, label):
+    """max(0, 1 - s z)^2 with s = 1 for label 1 and -1 for label 0."""
+    sign = 1 if label == 1 else -1
+    margin = max(Decimal(0), 1 - sign * z[0])
+    return margin * margin, [-2 * sign * margin]
+
+
+EXACT = {"squared": exact_squared, "huber": exact_huber, "poisson": exact_poisson,
+         "logistic": exact_logistic, "squared_hinge": exact_squared_hinge, "softmax": exact_softmax}
+OF_VALUES = ("squared", "huber", "poisson")
 
 
 def exact(loss, z, y, weight):
@@ -56,8 +82,12 @@ def example(loss, dtype, rows=40, seed=0):
     """Outputs, labels and weights of a scale at which no example drowns the others."""
     generator = np.random.default_rng(seed)
     z = generator.normal(0, 3, (rows, 4 if loss == "softmax" else 1)).astype(dtype)
-    y = {"squared": generator.normal(size=rows), "logistic": generator.integers(0, 2, rows),
-         "softmax": generator.integers(0, 4, rows)}[loss]
+    if loss == "poisson":
+        y = generator.poisson(2, rows).astype(float)
+    elif loss in OF_VALUES:
+        y = generator.normal(size=rows)
+    else:
+        y = generator.integers(0, 4 if loss == "softmax" else 2, rows)
     return z, y, generator.uniform(0.1, 3, rows)
 
 
@@ -66,7 +96,8 @@ def extreme(loss, dtype):
     if loss == "softmax":
         rows = [((a, b, 0.0), label) for a in HUGE for b in HUGE for label in range(3)]
     else:
-        rows = [((a,), label) for a in HUGE for label in range(2)]
+        rows = [((a,), label) for a in HUGE for label in range(2)
+                if loss != "poisson" or a < (88 if dtype == np.float32 else 350)]
     return np.array([z for z, _ in rows], dtype), np.array([label for _, label in rows])
 
 
@@ -95,7 +126,7 @@ def test_extreme_outputs_are_exact_and_silent(loss, dtype):
             np.testing.assert_allclose(dz, derivative, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         shown = probabilities(loss, z)
     assert np.isfinite(shown).all()
-    if loss != "squared":
+    if has_probabilities(loss):
         np.testing.assert_allclose(shown.sum(axis=1), 1, rtol=0, atol=1e-6)
 
 
@@ -140,10 +171,12 @@ def test_the_second_sum_counts_what_is_right(loss, dtype):
     sums, _ = LOSSES[loss](z.copy(), y, weight, False)
     plain, _ = LOSSES[loss](z.copy(), y, None, False)
     rows = list(zip(z.tolist(), y.tolist(), weight.tolist()))
-    if loss == "squared":
-        assert sums["squared_error"] == pytest.approx(sum(w * (a[0] - b) ** 2 for a, b, w in rows),
-                                                      rel=TOLERANCE[dtype])
-        assert plain["squared_error"] == 2 * plain["loss"]
+    if loss in OF_VALUES:
+        shown = probabilities(loss, z).tolist()
+        expected = sum(w * (a - b) ** 2 for a, (_, b, w) in zip(shown, rows))
+        assert sums["squared_error"] == pytest.approx(expected, rel=TOLERANCE[dtype])
+        if loss == "squared":
+            assert plain["squared_error"] == 2 * plain["loss"]
         return
     chosen = [row.index(max(row)) if loss == "softmax" else int(row[0] > 0) for row, _, _ in rows]
     right = [guess == label for guess, (_, label, _) in zip(chosen, rows)]
@@ -173,3 +206,63 @@ def test_no_gradient_gives_the_same_sums(loss, dtype):
         assert with_gradient == without
         assert dz is not None
         assert nothing is None
+
+
+@every_dtype
+@pytest.mark.parametrize("delta", [0.01, 1.35, 1e3])
+def test_huber_is_squared_within_delta_and_a_line_beyond(dtype, delta):
+    z, y, weight = example("huber", dtype)
+    sums, dz = with_options("huber", delta)(z.copy(), y, weight, True)
+    error = np.abs(z[:, 0] - y)
+    line = delta * (error - delta / 2)
+    expected = float(np.sum(weight * np.where(error <= delta, error ** 2 / 2, line)))
+    assert sums["loss"] == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(np.abs(dz[:, 0]), weight * np.minimum(error, delta), rtol=1e-5)
+    if delta == 1e3:
+        assert sums == pytest.approx(LOSSES["squared"](z.copy(), y, weight, False)[0], rel=1e-6)
+
+
+@every_dtype
+def test_poisson_of_absurd_outputs_is_huge_but_neither_infinite_nor_nan(dtype):
+    """Weight zero times infinity would be NaN, and would spoil the sum of the others."""
+    z = np.array([[1e4], [1e30], [0.0]], dtype)
+    with np.errstate(all="raise", under="ignore"):
+        sums, dz = LOSSES["poisson"](z.copy(), np.zeros(3), np.array([0.0, 0.0, 1.0]), True)
+        assert sums == {"loss": 1.0, "squared_error": 1.0}
+        np.testing.assert_array_equal(dz, [[0], [0], [1]])
+        assert LOSSES["poisson"](z.copy(), np.zeros(3), None, False)[0]["loss"] > 1e38
+        assert np.isfinite(probabilities("poisson", z)).all()
+
+
+def test_poisson_refuses_negative_labels():
+    for weight in (None, np.ones(3)):
+        with pytest.raises(DataError, match="label -2: --model poisson needs counts, at least 0"):
+            LOSSES["poisson"](np.zeros((3, 1)), np.array([1.0, -2.0, 0.0]), weight, True)
+
+
+@every_dtype
+def test_scores_of_the_squared_hinge_are_the_decision_value_and_its_mirror(dtype):
+    z = np.array([[-2.5], [0.25]], dtype)
+    scores = probabilities("squared_hinge", z)
+    np.testing.assert_array_equal(scores, np.array([[2.5, -2.5], [-0.25, 0.25]]))
+    assert scores.dtype == dtype
+    assert not has_probabilities("squared_hinge")
+
+
+@every_loss
+@every_dtype
+@pytest.mark.parametrize("label_type", [np.uint8, np.int64, np.float32, np.float64])
+def test_labels_of_any_type_and_no_examples_at_all(loss, dtype, label_type):
+    if label_type == np.uint8 or loss == "softmax":
+        label_type = np.uint8 if loss not in OF_VALUES else np.float32
+    z, y, _ = example(loss, dtype)
+    y = np.abs(np.round(y)).astype(label_type)
+    expected, expected_dz = LOSSES[loss](z.copy(), y.astype(
+        np.float64 if loss in OF_VALUES else np.int64), None, True)
+    sums, dz = LOSSES[loss](z.copy(), y, None, True)
+    assert sums == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(dz, expected_dz, rtol=1e-6, atol=1e-6)
+    assert dz.dtype == dtype
+    nothing, dz = LOSSES[loss](z[:0].copy(), y[:0], None, True)
+    assert set(nothing.values()) == {0.0}
+    assert dz.shape == z[:0].shape

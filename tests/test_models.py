@@ -8,13 +8,17 @@ from mr_gradient import models
 from mr_gradient.errors import DataError, UsageError
 from mr_gradient.models.base import accumulate_chunks, layout
 from mr_gradient.models.linear import Linear
+from mr_gradient.models.losses import has_probabilities
 from mr_gradient.models.network import MultilayerPerceptron
 
 pytestmark = pytest.mark.fast
 
 MODELS = {
     "linear": models.create("linear", 5, "value", 0, {}),
+    "huber": models.create("huber", 5, "value", 0, {"huber_delta": 0.8}),
+    "poisson": models.create("poisson", 5, "value", 0, {}),
     "logistic": models.create("logistic", 5, "class", 2, {}),
+    "svm": models.create("svm", 5, "class", 2, {}),
     "softmax": models.create("softmax", 5, "class", 3, {}),
     "mlp, no hidden layer": models.create("mlp", 5, "class", 3, {"hidden": ()}),
     "mlp, one hidden layer": models.create("mlp", 5, "class", 3, {"hidden": (4,)}),
@@ -22,6 +26,7 @@ MODELS = {
     "mlp, values": models.create("mlp", 5, "value", 0, {"hidden": (4,)}),
     "mlp, wide": models.create("mlp", 20, "class", 3, {"hidden": (30,)}),
 }
+OF_VALUES = ("squared", "huber", "poisson")
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 with_and_without_weights = pytest.mark.parametrize("weighted", [False, True])
 
@@ -107,7 +112,7 @@ def test_sums_are_the_same_with_and_without_a_gradient(model, weighted, dtype):
     sums = model.accumulate(*problem, gradient)
     assert sums == model.accumulate(*problem, None)
     assert all(type(value) is float for value in sums.values())
-    assert set(sums) == {"loss", "squared_error" if model.loss == "squared" else "correct"}
+    assert set(sums) == {"loss", "squared_error" if model.loss in OF_VALUES else "correct"}
     assert all(array.any() for array in gradient.values())
 
 
@@ -148,13 +153,14 @@ def test_predictions_agree_with_the_sums(model, dtype):
     predicted = model.predict(problem.parameters, problem.x)
     sums = model.accumulate(*problem, None)
     assert predicted.dtype == dtype
-    if model.loss == "squared":
+    if model.loss in OF_VALUES:
         assert predicted.shape == (200,)
         assert np.sum((predicted - problem.y) ** 2) == pytest.approx(sums["squared_error"], rel=1e-5)
     else:
         assert predicted.shape == (200, max(2, model.outputs))
-        assert predicted.min() >= 0
-        np.testing.assert_allclose(predicted.sum(axis=1), 1, rtol=0, atol=1e-6)
+        if has_probabilities(model.loss):
+            assert predicted.min() >= 0
+            np.testing.assert_allclose(predicted.sum(axis=1), 1, rtol=0, atol=1e-6)
         assert np.sum(predicted.argmax(axis=1) == problem.y) == sums["correct"]
 
 
@@ -211,13 +217,20 @@ def test_convex_models_start_at_zero_and_intercepts_are_not_penalized():
 
 
 @pytest.mark.parametrize(("name", "kind", "classes", "message"), [
-    ("forest", "class", 2, "--model forest: must be one of linear, logistic, softmax, mlp"),
+    ("forest", "class", 2, "--model forest: must be one of linear, huber, .*, softmax, mlp"),
     ("linear", "class", 2, "--model linear: predicts a value, but .* is a class"),
-    ("softmax", "value", 0, "--model softmax: predicts a class, but .* choose one of linear, mlp"),
-    ("logistic", "class", 3, "needs a target of 2 classes, found 3; choose softmax")])
+    ("softmax", "value", 0, "--model softmax: predicts a class, .* one of linear, huber, poisson, mlp"),
+    ("logistic", "class", 3, "needs a target of 2 classes, found 3; choose softmax"),
+    ("svm", "class", 3, "--model svm: needs a target of 2 classes, found 3; choose softmax")])
 def test_create_refuses_what_does_not_fit(name, kind, classes, message):
     with pytest.raises(UsageError, match=message):
         models.create(name, 4, kind, classes, {})
+
+
+@pytest.mark.parametrize("delta", [0, -1, float("nan"), float("inf")])
+def test_a_wrong_delta_is_refused(delta):
+    with pytest.raises(UsageError, match=f"--huber-delta {delta}: must be a finite number above 0"):
+        models.create("huber", 4, "value", 0, {"huber_delta": delta})
 
 
 @every_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 
 from mr_gradient.errors import DataError, UsageError
 from mr_gradient.models.base import Model
@@ -14,10 +15,16 @@ from mr_gradient.models.network import MultilayerPerceptron
 #: Whoever adds a model adds a file and a line here.
 REGISTRY: dict[str, tuple[type, dict, str]] = {
     "linear": (Linear, {"loss": "squared"}, "value"),
+    "huber": (Linear, {"loss": "huber"}, "value"),
+    "poisson": (Linear, {"loss": "poisson"}, "value"),
     "logistic": (Linear, {"loss": "logistic"}, "class"),
+    "svm": (Linear, {"loss": "squared_hinge"}, "class"),
     "softmax": (Linear, {"loss": "softmax"}, "class"),
     "mlp": (MultilayerPerceptron, {}, "any"),
 }
+
+#: Models of two classes with one output.
+_BINARY = ("logistic", "svm")
 
 
 def create(name: str, features: int, kind: str, classes: int, options: dict) -> Model:
@@ -33,11 +40,14 @@ def create(name: str, features: int, kind: str, classes: int, options: dict) -> 
         fitting = ", ".join(n for n, (_, _, k) in REGISTRY.items() if k in ("any", kind))
         raise UsageError(f"--model {name}: predicts a {wanted}, but the data set's target is a "
                          f"{kind}; choose one of {fitting}, or prepare with --target-type {wanted}")
-    if name == "logistic" and classes != 2:
-        raise UsageError(f"--model logistic: needs a target of 2 classes, found {classes}; "
+    if name in _BINARY and classes != 2:
+        raise UsageError(f"--model {name}: needs a target of 2 classes, found {classes}; "
                          "choose softmax")
+    delta = options.get("huber_delta", 1.0)
+    if not (delta > 0 and math.isfinite(delta)):
+        raise UsageError(f"--huber-delta {delta}: must be a finite number above 0")
     known = {key: value for key, value in options.items() if key in cls.__dataclass_fields__}
-    outputs = classes if kind == "class" and name != "logistic" else 1
+    outputs = classes if kind == "class" and name not in _BINARY else 1
     loss = "softmax" if kind == "class" else "squared"
     return cls(**{"features": features, "outputs": outputs, "loss": loss, **known, **fixed})
 

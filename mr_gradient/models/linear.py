@@ -1,4 +1,4 @@
-"""Linear models: z = x W^T + b under squared, logistic or softmax loss."""
+"""Linear models: z = x W^T + b under the losses of ``losses``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mr_gradient.models.base import Tensor
-from mr_gradient.models.losses import LOSSES, probabilities
+from mr_gradient.models.losses import probabilities, with_options
 
 #: Row by row, the product waits less for memory than BLAS's gemv; numpy 1 has only the latter.
 _vecdot = getattr(np, "vecdot", np.matmul)
@@ -32,6 +32,7 @@ class Linear:
     features: int
     outputs: int = 1
     loss: str = "squared"
+    huber_delta: float = 1.0
 
     def tensors(self) -> dict[str, Tensor]:
         return {"weight": Tensor((self.outputs, self.features)),
@@ -56,7 +57,8 @@ class Linear:
     def accumulate(self, parameters: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray,
                    weight: np.ndarray | None,
                    gradient: dict[str, np.ndarray] | None) -> dict[str, float]:
-        sums, dz = LOSSES[self.loss](self._outputs(parameters, x), y, weight, gradient is not None)
+        sums, dz = with_options(self.loss, self.huber_delta)(
+            self._outputs(parameters, x), y, weight, gradient is not None)
         if gradient is not None:
             # With one output, vector times matrix: a product of matrices took 3 times as long.
             dz = dz[:, 0] if self.outputs == 1 else dz.T
