@@ -32,8 +32,8 @@ class Model(Protocol):
         """Initial parameters in float64, the same for the same seed."""
 
     def accumulate(self, parameters: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray,
-                   weight: np.ndarray | None,
-                   gradient: dict[str, np.ndarray] | None) -> dict[str, float]:
+                   weight: np.ndarray | None, gradient: dict[str, np.ndarray] | None,
+                   generator: np.random.Generator | None = None) -> dict[str, float]:
         """Add the gradient of the weighted loss sum to ``gradient``, unless it is None.
 
         Returns float64 sums over the examples, each weighted: ``loss``, and ``correct`` for

@@ -55,8 +55,8 @@ class Linear:
         return z
 
     def accumulate(self, parameters: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray,
-                   weight: np.ndarray | None,
-                   gradient: dict[str, np.ndarray] | None) -> dict[str, float]:
+                   weight: np.ndarray | None, gradient: dict[str, np.ndarray] | None,
+                   generator: np.random.Generator | None = None) -> dict[str, float]:
         sums, dz = with_options(self.loss, self.huber_delta)(
             self._outputs(parameters, x), y, weight, gradient is not None)
         if gradient is not None:
