@@ -5,6 +5,7 @@ import pytest
 from gradient_checker import random_problem, zero_gradient
 
 from mr_gradient import models
+from mr_gradient.models.metrics import ClassMetrics, ValueMetrics
 
 SEEDS = range(3)
 weighted_or_not = pytest.mark.parametrize("weighted", [False, True])
@@ -108,3 +109,53 @@ def test_gradients_vanish_where_scikit_learn_finds_the_other_minima():
         model.accumulate(*at_minimum, gradient)
         np.testing.assert_allclose(gradient["weight"] + penalty * coefficients, 0, rtol=0, atol=1e-4)
         np.testing.assert_allclose(gradient["bias"], 0, rtol=0, atol=1e-4)
+
+
+@weighted_or_not
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("classes", [2, 7])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_metrics_of_classes(metrics, classes, seed, weighted, dtype):
+    generator = np.random.default_rng(seed)
+    y = generator.integers(0, classes, 400)
+    y[y == 1] = 0 if classes > 2 else 1  # a class that is absent
+    z = generator.normal(size=(400, classes)) + np.eye(classes)[y]
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    p = p.astype(dtype)
+    weight = generator.uniform(0.1, 3, 400) if weighted else None
+    ours = ClassMetrics(classes, top=3)
+    sums = ours.zeros()
+    ours.add(sums, p, y, weight, 0.0)
+    found, labels = ours.finish(sums), np.arange(classes)
+    chosen = p.argmax(axis=1)
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y, chosen, sample_weight=weight))
+    np.testing.assert_allclose(found["confusion"], metrics.confusion_matrix(
+        y, chosen, labels=labels, sample_weight=weight), rtol=1e-12)
+    exact = p.astype(np.float64)
+    assert found["log_loss"] == pytest.approx(metrics.log_loss(
+        y, exact / exact.sum(axis=1, keepdims=True), labels=labels, sample_weight=weight), rel=1e-6)
+    if classes == 2:
+        area = metrics.roc_auc_score(y, p[:, 1], sample_weight=weight)
+        assert abs(found["auc"] - area) <= found["auc_error"] + 1e-12
+        assert found["auc_error"] < 2e-3
+    else:
+        assert found["top_3_accuracy"] == pytest.approx(metrics.top_k_accuracy_score(
+            y, p, k=3, labels=labels, sample_weight=weight), rel=1e-12)
+
+
+@weighted_or_not
+@pytest.mark.parametrize("seed", SEEDS)
+def test_metrics_of_values(metrics, seed, weighted):
+    generator = np.random.default_rng(seed)
+    y = generator.normal(10, 3, 400)
+    predicted = y + generator.normal(size=400)
+    weight = generator.uniform(0.1, 3, 400) if weighted else None
+    ours = ValueMetrics()
+    sums = ours.zeros()
+    ours.add(sums, predicted, y, weight, 0.0)
+    found = ours.finish(sums)
+    for name, expected in (("rmse", np.sqrt(metrics.mean_squared_error(y, predicted,
+                                                                       sample_weight=weight))),
+                           ("mae", metrics.mean_absolute_error(y, predicted, sample_weight=weight)),
+                           ("r2", metrics.r2_score(y, predicted, sample_weight=weight))):
+        assert found[name] == pytest.approx(expected, rel=1e-12), name
