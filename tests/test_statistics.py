@@ -70,6 +70,28 @@ def test_any_split_gives_the_whole(pairs, cuts):
         assert found.matrix.m2[1] == 0.0
 
 
+@pytest.mark.parametrize("columns", [1, 40])
+def test_where_batches_end_does_not_show(columns):
+    """Not in the last bit of a mean, nor in what a sketch keeps: readers differ in their batches."""
+    random = np.random.default_rng(4)
+    values = random.normal(size=(20_000, columns))
+    values[random.random(values.shape) < 0.1] = np.nan
+    names = [f"c{i}" for i in range(columns)]
+    measures = Measures(tuple(map(Series, names)), tuple(map(Series, names[:2])))
+
+    def counted(edges):
+        statistics = Statistics(measures)
+        for start, stop in itertools.pairwise(edges):
+            statistics.add(table({name: Numbers(values[start:stop, i].copy())
+                                  for i, name in enumerate(names)}))
+        return statistics.to_json()
+
+    whole = counted([0, 20_000])
+    for count in (1, 3, 500):
+        edges = [0, *sorted(random.integers(0, 20_000, count).tolist()), 20_000]
+        assert counted(edges) == whole
+
+
 @pytest.mark.parametrize("width", [1, 3, 100])
 def test_the_variance_survives_a_large_mean(width):
     noise = np.random.default_rng(0).normal(size=(20_000, width))

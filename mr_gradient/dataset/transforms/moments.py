@@ -92,19 +92,34 @@ class Moments:
         return moments
 
 
-def of_columns(columns: list[np.ndarray]) -> Moments:
-    """Moments of k columns, each (rows,) float64."""
-    rows, k = len(columns[0]), len(columns)
-    step = _rows_at_a_time(k)
-    block = np.empty((k, min(step, rows)))
-    moments = Moments.empty(k)
-    for start in range(0, rows, step):
-        stop = min(start + step, rows)
-        part = block[:, :stop - start]
-        for i, column in enumerate(columns):
-            part[i] = column[start:stop]
-        moments = moments.merge(_of_block(part, axis=1))
-    return moments
+class ColumnMoments:
+    """Moments of k columns that come in batches, counted block by block of a fixed number of rows:
+    the bits do not depend on where a reader ends its batches."""
+
+    def __init__(self, start: Moments) -> None:
+        """Go on from ``start``, in a new block."""
+        self._counted = start
+        self._block = np.empty((len(start.mean), _rows_at_a_time(len(start.mean))))
+        self._filled = 0
+
+    def add(self, columns: list[np.ndarray]) -> None:
+        """Add a batch, (rows,) float64 each."""
+        rows, at = len(columns[0]), 0
+        while at < rows:
+            taken = min(self._block.shape[1] - self._filled, rows - at)
+            part = self._block[:, self._filled:self._filled + taken]
+            for i, column in enumerate(columns):
+                part[i] = column[at:at + taken]
+            at += taken
+            self._filled += taken
+            if self._filled == self._block.shape[1]:
+                self._counted, self._filled = self.moments(), 0
+
+    def moments(self) -> Moments:
+        """Of all rows until now."""
+        if not self._filled:
+            return self._counted
+        return self._counted.merge(_of_block(self._block[:, :self._filled], axis=1))
 
 
 def of_matrix(matrix: np.ndarray) -> Moments:

@@ -33,27 +33,43 @@ _LEVELS = 60
 
 
 class Sketch:
-    """Quantiles of finite numbers; ``levels[h]`` holds sorted items of weight 2**h."""
+    """Quantiles of finite numbers; ``levels[h]`` holds sorted items of weight 2**h.
+
+    Values wait until there are ``_ITEMS`` of them, so that it does not show how they were added.
+    """
 
     def __init__(self) -> None:
         self.levels: list[np.ndarray] = [np.empty(0)]
         self.high = self.low = 0
+        self._waiting: list[np.ndarray] = []
 
     @property
     def count(self) -> int:
+        self._take_waiting(1)
         return sum(len(items) << level for level, items in enumerate(self.levels))
 
     def add(self, values: np.ndarray) -> None:
         """Add ``values`` (n,) float64, finite, in any order."""
-        step = _ITEMS
-        for start in range(0, len(values), step):
-            # 0.0 turns -0.0 into 0.0: where equal values are sorted, their order is the machine's.
-            fresh = np.sort(values[start:start + step] + 0.0)
-            self.levels[0] = _union(self.levels[0], fresh)
+        # 0.0 turns -0.0 into 0.0: where equal values are sorted, their order is the machine's.
+        self._waiting.append(values + 0.0)
+        self._take_waiting(_ITEMS)
+
+    def _take_waiting(self, least: int) -> None:
+        """Take the values that wait, as long as there are ``least`` of them."""
+        count = sum(map(len, self._waiting))
+        if count < least:
+            return
+        values = np.concatenate(self._waiting)
+        taken = count - count % least
+        for start in range(0, taken, _ITEMS):
+            self.levels[0] = _union(self.levels[0], np.sort(values[start:min(start + _ITEMS, taken)]))
             self._compress()
+        self._waiting = [values[taken:].copy()]
 
     def merge(self, right: Sketch) -> Sketch:
         """The sketch of both; neither changes."""
+        self._take_waiting(1)
+        right._take_waiting(1)
         both = Sketch()
         both.high, both.low = self.high + right.high, self.low + right.low
         longer, shorter = sorted((self.levels, right.levels), key=len, reverse=True)
@@ -84,6 +100,7 @@ class Sketch:
 
     def error(self) -> int:
         """How far the rank of an answer of ``quantile`` can be from the rank that was asked for."""
+        self._take_waiting(1)
         return max(self.high, self.low) + (1 << (len(self.levels) - 1) if len(self.levels) > 1 else 0)
 
     def median(self) -> float:
@@ -102,6 +119,7 @@ class Sketch:
         return first if first == second else first / 2 + second / 2
 
     def to_json(self) -> dict[str, Any]:
+        self._take_waiting(1)
         return {"levels": [base64.b64encode(items.astype("<f8").tobytes()).decode()
                            for items in self.levels], "high": self.high, "low": self.low}
 

@@ -101,14 +101,23 @@ class Statistics:
         self.counts = {column: WordCounts(cap) for column, cap in measures.counted}
         self.matrix: Moments | SparseCounts | None = None
 
+    @property
+    def numbers(self) -> Moments:
+        return self._numbers.moments()
+
+    @numbers.setter
+    def numbers(self, value: Moments) -> None:
+        self._numbers = moments_of.ColumnMoments(value)
+
     def add(self, rows: Rows) -> None:
-        """Count a batch. A series or column that is not in ``rows`` is a ``DataError``."""
+        """Count a batch; where batches end does not show. A series or column that is not in ``rows``
+        is a ``DataError``."""
         self.rows += len(rows.number)
         if not len(rows.number):
             return
         values = self._series(rows)
         if values:
-            self.numbers = self.numbers.merge(moments_of.of_columns(values))
+            self._numbers.add(values)
         for series, sketch in self.sketches.items():
             column = values[self.measures.series.index(series)]
             finite = np.isfinite(column)
