@@ -9,7 +9,7 @@ from mr_gradient.errors import DataError, UsageError
 from mr_gradient.models.base import accumulate_chunks, layout
 from mr_gradient.models.linear import Linear
 from mr_gradient.models.losses import has_probabilities
-from mr_gradient.models.network import MultilayerPerceptron
+from mr_gradient.models.presets import mlp
 
 pytestmark = pytest.mark.fast
 
@@ -179,7 +179,7 @@ def test_float32_gradient_is_close_to_float64(model):
 @pytest.mark.parametrize(("loss", "outputs"), [("softmax", 3), ("squared", 1), ("logistic", 1)])
 def test_a_network_without_hidden_layers_is_the_linear_model(loss, outputs):
     linear = Linear(5, outputs, loss)
-    network = MultilayerPerceptron(5, outputs, (), loss)
+    network = mlp(5, outputs, (), loss)
     problem = random_problem(linear, weighted=True)
     renamed = problem._replace(parameters={
         f"0.{name}": array for name, array in problem.parameters.items()})
@@ -191,7 +191,7 @@ def test_a_network_without_hidden_layers_is_the_linear_model(loss, outputs):
 
 
 def test_initial_parameters_depend_on_the_seed_alone():
-    model = MultilayerPerceptron(300, 3, (200, 100))
+    model = mlp(300, 3, (200, 100))
     first, again, other = model.init(1), model.init(1), model.init(2)
     assert {name: array.shape for name, array in first.items()} == dict(layout(model).shapes)
     for name, array in first.items():

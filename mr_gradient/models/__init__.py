@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import math
+from collections.abc import Callable
 
 from mr_gradient.errors import DataError, UsageError
+from mr_gradient.models import presets
 from mr_gradient.models.base import Model
+from mr_gradient.models.layers import to_plain
 from mr_gradient.models.linear import Linear
-from mr_gradient.models.network import MultilayerPerceptron
+from mr_gradient.models.network import Network
 
-#: Name on the command line -> (class, fixed fields, kind of target that it predicts).
+#: Name on the command line -> (what makes it, fixed arguments, kind of target that it predicts).
 #: Whoever adds a model adds a file and a line here.
-REGISTRY: dict[str, tuple[type, dict, str]] = {
+REGISTRY: dict[str, tuple[Callable[..., Model], dict, str]] = {
     "linear": (Linear, {"loss": "squared"}, "value"),
     "huber": (Linear, {"loss": "huber"}, "value"),
     "poisson": (Linear, {"loss": "poisson"}, "value"),
     "logistic": (Linear, {"loss": "logistic"}, "class"),
     "svm": (Linear, {"loss": "squared_hinge"}, "class"),
     "softmax": (Linear, {"loss": "softmax"}, "class"),
-    "mlp": (MultilayerPerceptron, {}, "any"),
+    "mlp": (presets.mlp, {}, "any"),
+    "lenet": (presets.lenet, {}, "any"),
+    "alexnet-small": (presets.alexnet_small, {}, "any"),
+    "network": (Network, {}, "any"),
 }
 
 #: Models of two classes with one output.
@@ -30,12 +37,12 @@ _BINARY = ("logistic", "svm")
 def create(name: str, features: int, kind: str, classes: int, options: dict) -> Model:
     """The model ``name`` for a data set's columns.
 
-    ``kind`` and ``classes`` are the target's; of ``options`` it takes the fields that it has.
+    ``kind`` and ``classes`` are the target's; of ``options`` it takes those that it has.
     Raises ``UsageError`` for an unknown name or a target that the model cannot predict.
     """
     if name not in REGISTRY:
         raise UsageError(f"--model {name}: must be one of {', '.join(REGISTRY)}")
-    cls, fixed, wanted = REGISTRY[name]
+    make, fixed, wanted = REGISTRY[name]
     if wanted not in ("any", kind):
         fitting = ", ".join(n for n, (_, _, k) in REGISTRY.items() if k in ("any", kind))
         raise UsageError(f"--model {name}: predicts a {wanted}, but the data set's target is a "
@@ -46,19 +53,20 @@ def create(name: str, features: int, kind: str, classes: int, options: dict) -> 
     delta = options.get("huber_delta", 1.0)
     if not (delta > 0 and math.isfinite(delta)):
         raise UsageError(f"--huber-delta {delta}: must be a finite number above 0")
-    known = {key: value for key, value in options.items() if key in cls.__dataclass_fields__}
+    taken = inspect.signature(make).parameters
+    known = {key: value for key, value in options.items() if key in taken}
     outputs = classes if kind == "class" and name not in _BINARY else 1
     loss = "softmax" if kind == "class" else "squared"
-    return cls(**{"features": features, "outputs": outputs, "loss": loss, **known, **fixed})
+    return make(**{"features": features, "outputs": outputs, "loss": loss, **known, **fixed})
 
 
-_CLASSES = {cls.__name__: cls for cls, _, _ in REGISTRY.values()}
+_CLASSES = {cls.__name__: cls for cls in (Linear, Network)}
 
 
 def to_json(model: Model) -> str:
     """The model's class and fields as one line of JSON."""
     fields = {name: getattr(model, name) for name in model.__dataclass_fields__}
-    return json.dumps({"class": type(model).__name__, **fields}, sort_keys=True)
+    return json.dumps({"class": type(model).__name__, **fields}, sort_keys=True, default=to_plain)
 
 
 @functools.lru_cache(maxsize=16)
@@ -69,5 +77,5 @@ def from_json(text: str) -> Model:
         cls = _CLASSES[fields.pop("class")]
         return cls(**{name: tuple(value) if isinstance(value, list) else value
                       for name, value in fields.items()})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (UsageError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"damaged model description: {error!r}: {text[:200]}") from None

@@ -38,6 +38,10 @@ class Model(Protocol):
 
         Returns float64 sums over the examples, each weighted: ``loss``, and ``correct`` for
         classes or ``squared_error`` for values.
+
+        ``generator`` draws what is random in training (dropout); None, as in evaluation, for nothing
+        random. A job makes it from ``SeedSequence([seed, iteration, split])`` and passes the same
+        one with each chunk of the split, in order (law 2).
         """
 
     def predict(self, parameters: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
