@@ -20,8 +20,8 @@ from collections.abc import Iterator
 import numpy as np
 
 LABEL = "label"
-NUMBERS = tuple(f"i{i}" for i in range(1, 14))
-CATEGORIES = tuple(f"c{i}" for i in range(1, 27))
+NUMBERS = tuple(f"I{i}" for i in range(1, 14))
+CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
 COLUMNS = (LABEL, *NUMBERS, *CATEGORIES)
 
 #: Share of rows in which a value is missing, and the power of two that numbers stay below.

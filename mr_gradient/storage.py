@@ -8,12 +8,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mr_gradient.errors import DataError, UsageError
 
 _TEMPORARY = re.compile(r"\.tmp-\d+$")
+#: Hashed and then written while they are in the cache.
+_HASHED_BYTES = 1 << 20
 
 
 def write_atomically(path: str, chunks: Iterable[bytes | memoryview], sync: bool = True) -> None:
@@ -34,6 +36,24 @@ def write_atomically(path: str, chunks: Iterable[bytes | memoryview], sync: bool
         if isinstance(error, OSError):
             raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
         raise
+
+
+def write_hashed(path: str, chunks: Iterable[bytes | memoryview],
+                 sync: bool = True) -> tuple[int, str]:
+    """As ``write_atomically``; returns the file's bytes and its SHA-256 in hexadecimal."""
+    digest, size = hashlib.sha256(), 0
+
+    def hashed() -> Iterator[memoryview]:
+        nonlocal size
+        for chunk in map(memoryview, chunks):
+            for start in range(0, len(chunk), _HASHED_BYTES):
+                part = chunk[start:start + _HASHED_BYTES]
+                digest.update(part)
+                size += len(part)
+                yield part
+
+    write_atomically(path, hashed(), sync)
+    return size, digest.hexdigest()
 
 
 def remove_leftovers(folder: str) -> None:

@@ -48,13 +48,19 @@ def header(specs: dict[str, tuple[np.dtype, tuple[int, ...]]],
             {name: at + 8 + len(text) for name, at in offsets.items()})
 
 
-def to_chunks(tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> list:
-    """The file as a list of buffers, to be written one after the other."""
-    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    specs = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+def to_chunks(tensors: dict[str, np.ndarray | list[np.ndarray]],
+              metadata: dict[str, str] | None = None) -> list:
+    """The file as a list of buffers, to be written one after the other.
+
+    A list of arrays, at least one, stands for what they are one after another, and is not copied.
+    """
+    arrays = {name: [np.asarray(each, order="C") for each in (
+        parts if isinstance(parts, list) else [parts])] for name, parts in tensors.items()}
+    specs = {name: (parts[0].dtype, parts[0].shape if len(parts) == 1 else
+                    (sum(map(len, parts)), *parts[0].shape[1:])) for name, parts in arrays.items()}
     head, _ = header(specs, metadata)
-    return [head, *(memoryview(arrays[name].reshape(-1)).cast("B") for name in _ordered(specs)
-                    if arrays[name].size)]
+    return [head, *(memoryview(part.reshape(-1)).cast("B") for name in _ordered(specs)
+                    for part in arrays[name] if part.size)]
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,22 +17,89 @@ class Numbers:
     values: np.ndarray
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Texts in UTF-8, end to end: text i is ``letters[starts[i]:starts[i + 1]]``.
+
+    ``letters`` uint8; ``starts`` (texts + 1,) int32 or int64.
+    """
+
+    letters: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        joined = "".join(texts)
+        encoded = None if joined.isascii() else [text.encode() for text in texts]
+        starts = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, encoded or texts), np.int64, len(texts)), out=starts[1:])
+        return cls(np.frombuffer(b"".join(encoded) if encoded else joined.encode(), np.uint8), starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def characters(self) -> np.ndarray:
+        """Length of each text in characters, not bytes, (texts,) int64."""
+        starts = self.starts
+        held = self.letters[starts[0]:starts[-1]]
+        if held.max(initial=0) >= 0x80:
+            # All bytes of a character but the first are 10xxxxxx.
+            begun = np.zeros(len(held) + 1, np.int64)
+            np.cumsum(held & 0xC0 != 0x80, out=begun[1:])
+            starts = begun[starts - starts[0]]
+        return np.diff(starts).astype(np.int64, copy=False)
+
+    def decoded(self) -> list[str]:
+        text = self.letters[self.starts[0]:self.starts[-1]]
+        ends = self.starts[1:] - self.starts[0]
+        if not len(ends) or not text.all():
+            return [text[start:end].tobytes().decode() for start, end in pairwise([0, *ends.tolist()])]
+        # To put zeros between and split there takes a third of the time.
+        place = np.ones(len(text) + len(ends), bool)
+        place[ends + np.arange(len(ends))] = False
+        separated = np.zeros(len(place), np.uint8)
+        separated[place] = text
+        return separated[:-1].tobytes().decode().split("\0")
+
+
 class Words:
     """A text column: row i holds ``words[codes[i]]``; code -1 where the value is missing.
 
-    ``codes`` (rows,) int32; ``words`` are distinct. Transforms work on the words, not on the rows.
+    ``codes`` (rows,) int32; ``words`` are distinct. Transforms work on the words, not on the rows, and
+    on ``texts``, the words as bytes, where they can: with many categories, making a string of each
+    took as long as the parser.
     """
 
-    codes: np.ndarray
-    words: list[str]
+    def __init__(self, codes: np.ndarray, words: Sequence[str] | Texts) -> None:
+        self.codes = codes
+        if isinstance(words, Texts):
+            self.texts = words
+        else:
+            self.words = words
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        return self.texts.decoded()
+
+    @cached_property
+    def texts(self) -> Texts:
+        return Texts.of(self.words)
+
+    def at(self, rows: np.ndarray) -> Words:
+        """Some of the rows, by a mask or by their numbers; the words stay."""
+        return Words(self.codes[rows], vars(self).get("texts") or self.words)
+
+    def __len__(self) -> int:
+        """How many words there are."""
+        return len(self.texts if "texts" in vars(self) else self.words)
 
 
 @dataclass
 class Sparse:
     """Features of rows as CSR: row i has ``values[indptr[i]:indptr[i + 1]]`` at ``indices[...]``.
 
-    ``indptr`` (rows + 1,) int64; ``indices`` int64, rising within a row; ``values`` float64.
+    ``indptr`` (rows + 1,) int64; ``indices`` int64 or int32, rising within a row; ``values`` float64
+    or float32.
     """
 
     indptr: np.ndarray
@@ -57,15 +127,16 @@ class Rows:
 
 
 def select(rows: Rows, kept: np.ndarray) -> Rows:
-    """The rows for which ``kept`` (rows,) is true."""
-    columns = {name: Numbers(column.values[kept]) if isinstance(column, Numbers)
-               else Words(column.codes[kept], column.words) for name, column in rows.columns.items()}
+    """The rows for which ``kept`` (rows,) is true; or those whose numbers it holds, in that order."""
+    columns = {name: Numbers(column.values[kept]) if isinstance(column, Numbers) else column.at(kept)
+               for name, column in rows.columns.items()}
     features = rows.features
     if isinstance(features, Sparse):
-        lengths = np.diff(features.indptr)
-        values = np.repeat(kept, lengths)
-        indptr = np.concatenate(([0], np.cumsum(lengths[kept])))
-        features = Sparse(indptr, features.indices[values], features.values[values], features.width)
+        lengths = np.diff(features.indptr)[kept]
+        indptr = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        at = np.repeat(features.indptr[:-1][kept] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        features = Sparse(indptr, features.indices[at], features.values[at], features.width)
     elif features is not None:
         features = features[kept]
     return Rows(columns, features, rows.number[kept], rows.line[kept])

@@ -61,11 +61,14 @@ class FeatureNames(Sequence):
 Names = tuple[str, ...] | FeatureNames
 
 
+def ranged(prefix: str, count: int) -> FeatureNames:
+    """The names ``prefix0``, ``prefix1`` and so on as a range, however few."""
+    return FeatureNames((Numbered(prefix, count),))
+
+
 def numbered(prefix: str, count: int) -> Names:
     """The names ``prefix0``, ``prefix1`` and so on."""
-    if count > MAX_LISTED:
-        return FeatureNames((Numbered(prefix, count),))
-    return tuple(f"{prefix}{i}" for i in range(count))
+    return ranged(prefix, count) if count > MAX_LISTED else tuple(ranged(prefix, count))
 
 
 def joined(each: Iterable[Sequence[str]]) -> Names:

@@ -1,10 +1,13 @@
-"""Segments: what one task of a preparation wrote of every shard, until the shards are put together."""
+"""Segments: what one task of a preparation wrote of every shard, until the shards are put together.
+
+A segment file holds the rows of each shard together. Rows go from the batches into it, and from there
+into the shards, with no copy in between.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,79 +15,77 @@ from mr_gradient import storage, tensors
 from mr_gradient.dataset import csr
 from mr_gradient.dataset.deal import Deal, Examples
 from mr_gradient.dataset.schema import ShardInfo
-from mr_gradient.dataset.writer import write_shard
+from mr_gradient.dataset.writer import write_tensors
 
 FOLDER = "segments"
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Rows ``start`` to ``stop`` of a segment file belong to one shard."""
+    """Rows ``start`` to ``stop`` of a segment file belong to one shard; so do, of sparse rows, the
+    stored numbers ``first`` to ``last``."""
 
     file: str
     start: int
     stop: int
+    first: int = 0
+    last: int = 0
 
 
 def write_segment(folder: str, name: str, parts: list[Examples]) -> list[tuple[int, Segment]]:
-    """Write rows sorted by shard; returns where the rows of each shard lie."""
-    shard = np.concatenate([part.shard for part in parts])
-    order = np.argsort(shard, kind="stable")
-    x = _stacked([part.x for part in parts])[order]
-    arrays = {"y": np.concatenate([part.y for part in parts])[order]}
+    """Write batches, each sorted by shard; returns where the rows of each shard lie."""
+    shards = np.unique(np.concatenate([part.shard for part in parts]))
+    # (parts, shards + 1): where each shard begins in each part.
+    cuts = [np.append(np.searchsorted(part.shard, shards), len(part.shard)) for part in parts]
+    sparse = isinstance(parts[0].x, csr.CsrRows)
+    stored = [part.x.indptr[cut] if sparse else np.zeros_like(cut) for part, cut in zip(parts, cuts)]
+
+    def dealt(arrays: list[np.ndarray], cuts: list[np.ndarray]) -> list[np.ndarray]:
+        return [array[cut[at]:cut[at + 1]] for at in range(len(shards))
+                for array, cut in zip(arrays, cuts)]
+
+    arrays = {"y": dealt([part.y for part in parts], cuts)}
     if parts[0].weight is not None:
-        arrays["weight"] = np.concatenate([part.weight for part in parts])[order]
-    if isinstance(x, np.ndarray):
-        arrays["x"] = x
+        arrays["weight"] = dealt([part.weight for part in parts], cuts)
+    if sparse:
+        arrays |= {"lengths": dealt([np.diff(part.x.indptr) for part in parts], cuts),
+                   "indices": dealt([part.x.indices for part in parts], stored),
+                   "values": dealt([part.x.values for part in parts], stored)}
     else:
-        arrays |= {"indptr": x.indptr.astype(np.int64),
-                   "indices": x.indices.astype(csr.index_dtype(x.shape[1])), "values": x.data}
+        arrays["x"] = dealt([part.x for part in parts], cuts)
     path = os.path.join(folder, FOLDER, f"{name}.safetensors")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     storage.write_atomically(path, tensors.to_chunks(arrays), sync=False)
-    numbers, starts = np.unique(shard[order], return_index=True)
-    ends = [*starts[1:].tolist(), len(shard)]
-    return [(number, Segment(os.path.basename(path), start, end))
-            for number, start, end in zip(numbers.tolist(), starts.tolist(), ends)]
+    ends = (np.sum(each, axis=0) - sum(cut[0] for cut in each) for each in (cuts, stored))
+    rows, numbers = (end.tolist() for end in ends)
+    return [(number, Segment(os.path.basename(path), *rows[at:at + 2], *numbers[at:at + 2]))
+            for at, number in enumerate(shards.tolist())]
 
 
 def assemble(folder: str, number: int, segments: list[Segment], deal: Deal) -> ShardInfo:
     """Put a shard together from its segments, in their order, and write it."""
-    x, y, weight = [], [], []
-    for segment in segments:
-        arrays, _ = tensors.read(os.path.join(folder, FOLDER, segment.file))
-        part = slice(segment.start, segment.stop)
-        y.append(arrays["y"][part])
-        if "weight" in arrays:
-            weight.append(arrays["weight"][part])
-        x.append(arrays["x"][part] if deal.layout == "dense" else _rows(arrays, part, deal.width))
-    if not segments:
-        x, y = [_nothing(deal)], [np.empty(0, deal.label_dtype)]
-        weight = [np.empty(0, np.float32)] if deal.weighted else []
-    return write_shard(folder, number, _stacked(x), np.concatenate(y),
-                       np.concatenate(weight) if weight else None, deal.scale)
+    files = [tensors.read(os.path.join(folder, FOLDER, segment.file))[0] for segment in segments]
 
+    def joined(name: str, stored: bool = False) -> list[np.ndarray]:
+        return [file[name][segment.first:segment.last] if stored
+                else file[name][segment.start:segment.stop] for file, segment in zip(files, segments)]
 
-def _nothing(deal: Deal) -> Any:
+    arrays: dict[str, np.ndarray | list[np.ndarray]] = {
+        "y": joined("y") or np.empty(0, deal.label_dtype)}
+    if deal.weighted:
+        arrays["weight"] = joined("weight") or np.empty(0, np.float32)
+    metadata: dict[str, str] = {}
     if deal.layout == "dense":
-        return np.empty((0, deal.width), deal.dtype)
-    from scipy.sparse import csr_array
-
-    return csr_array((0, deal.width), dtype=deal.dtype)
-
-
-def _rows(arrays: dict[str, np.ndarray], part: slice, width: int) -> Any:
-    from scipy.sparse import csr_array
-
-    indptr = arrays["indptr"][part.start:part.stop + 1]
-    values = slice(int(indptr[0]), int(indptr[-1]))
-    return csr_array((arrays["values"][values], arrays["indices"][values], indptr - indptr[0]),
-                     shape=(part.stop - part.start, width))
-
-
-def _stacked(parts: list) -> Any:
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
-    from scipy.sparse import vstack
-
-    return vstack(parts, format="csr")
+        arrays["x"] = joined("x") or np.empty((0, deal.width), deal.dtype)
+    else:
+        lengths = np.concatenate([np.zeros(1, np.int64), *joined("lengths")])
+        arrays["indptr"] = np.cumsum(lengths)
+        arrays["indices"] = joined("indices", True) or np.empty(0, csr.index_dtype(deal.width))
+        metadata = {"width": str(deal.width)}
+        values = joined("values", True)
+        if all((part == 1).all() for part in values):
+            metadata["values"] = "ones"
+        else:
+            arrays["values"] = values
+    return write_tensors(folder, number, arrays, {**metadata, "scale": repr(deal.scale)},
+                         sum(segment.stop - segment.start for segment in segments), sync=False)

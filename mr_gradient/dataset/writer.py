@@ -123,11 +123,16 @@ def write_shard(folder: str, number: int, x: Any, y: np.ndarray, weight: np.ndar
     else:
         arrays, metadata = csr.to_tensors(x.indptr, x.indices, x.data, x.shape[1])
     arrays |= {"y": y} if weight is None else {"y": y, "weight": weight}
+    return write_tensors(folder, number, arrays, {**metadata, "scale": repr(scale)}, len(y))
+
+
+def write_tensors(folder: str, number: int, arrays: dict[str, np.ndarray | list[np.ndarray]],
+                  metadata: dict[str, str], rows: int, sync: bool = True) -> ShardInfo:
+    """Write a whole shard below ``folder`` from its tensors, as ``tensors.to_chunks`` takes them."""
     path = f"shards/{number:05d}.safetensors"
     full = os.path.join(folder, path)
     os.makedirs(os.path.dirname(full), exist_ok=True)
-    storage.write_atomically(full, tensors.to_chunks(arrays, {**metadata, "scale": repr(scale)}))
-    return ShardInfo(path, len(y), os.path.getsize(full), storage.sha256(full))
+    return ShardInfo(path, rows, *storage.write_hashed(full, tensors.to_chunks(arrays, metadata), sync))
 
 
 def write_arrays(out: str, x: Any, y: np.ndarray, weight: np.ndarray | None = None, *,

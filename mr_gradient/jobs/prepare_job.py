@@ -158,7 +158,7 @@ class PrepareJob(BaseJob):
             except DataError as error:
                 raise DataError(f"{piece.path}, {error}") from None
             waiting.append(part)
-            size += part.nbytes
+            size += part.x.nbytes
             count += len(part.y)
             if size >= _SEGMENT_BYTES:
                 yield write_segment(settings.folder, f"{name}-{count}", waiting), count

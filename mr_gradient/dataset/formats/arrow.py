@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mr_gradient.dataset.columns import Words
+from mr_gradient.dataset.columns import Texts, Words
 from mr_gradient.errors import UsageError
 
 #: What a format's first look at a file reads, to tell numbers from words.
@@ -73,7 +73,15 @@ def words(array: Any, tidy: Callable[[list[str]], list[str | None]] | None = Non
 
 def words_as_parsed(array: Any) -> Words:
     """``words`` of a dictionary that a parser has just made: its texts differ, and rows hold all."""
-    return Words(_codes(array), word_list(array.dictionary))
+    return Words(_codes(array), _texts(array.dictionary))
+
+
+def _texts(array: Any) -> Texts:
+    """A string array without nulls, not copied."""
+    _, starts, letters = array.buffers()
+    return Texts(np.frombuffer(letters or b"", np.uint8),
+                 np.frombuffer(starts, np.int32, len(array) + 1, 4 * array.offset)
+                 if starts else np.zeros(1, np.int32))
 
 
 def _codes(array: Any) -> np.ndarray:

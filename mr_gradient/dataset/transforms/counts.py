@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,29 +39,31 @@ class WordCounts:
             self.rows += len(column.values) - missing
             return
         words = as_words(column)
-        tallies = np.bincount(words.codes + 1, minlength=len(words.words) + 1)
+        tallies = np.bincount(words.codes + 1, minlength=len(words) + 1)
         self.missing += int(tallies[0])
         tallies = tallies[1:]
         self.rows += int(tallies.sum())
         if isinstance(column, Words):
-            lengths = np.fromiter(map(len, words.words), np.int64, len(words.words))
-            self.length += int(tallies @ lengths)
+            self.length += int(tallies @ words.texts.characters())
         if self.counts is not None:
-            used = np.flatnonzero(tallies)
-            self._add((words.words[i], count)
-                      for i, count in zip(used.tolist(), tallies[used].tolist()))
-
-    def _add(self, items) -> None:
-        for word, count in items:
-            before = self.counts.get(word)
-            if before is None:
-                self.counts[word] = count
-                self.characters += len(word)
-                if len(self.counts) > self.cap or self.characters > _MOST_CHARACTERS:
-                    self.counts, self.characters = None, 0
-                    return
+            if np.count_nonzero(tallies) > self.cap:
+                self.counts, self.characters = None, 0
+            elif tallies.all():
+                self._add(words.words, tallies.tolist())
             else:
-                self.counts[word] = before + count
+                used = np.flatnonzero(tallies)
+                self._add([words.words[i] for i in used.tolist()], tallies[used].tolist())
+
+    def _add(self, words: Iterable[str], tallies: Iterable[int]) -> None:
+        """Add to the counts of words that differ."""
+        counts, before = self.counts, len(self.counts)
+        known = counts.get
+        for word, tally in zip(words, tallies):
+            counts[word] = known(word, 0) + tally
+        if len(counts) > before:  # those that are new stand last
+            self.characters += sum(map(len, islice(counts, before, None)))
+            if len(counts) > self.cap or self.characters > _MOST_CHARACTERS:
+                self.counts, self.characters = None, 0
 
     def merge(self, right: WordCounts) -> WordCounts:
         """The counts of both; neither changes."""
@@ -70,7 +74,7 @@ class WordCounts:
             both.counts = None
         else:
             both.counts, both.characters = dict(self.counts), self.characters
-            both._add(right.counts.items())
+            both._add(right.counts.keys(), right.counts.values())
         return both
 
     def to_json(self) -> dict[str, Any]:
@@ -87,8 +91,8 @@ class WordCounts:
         if value["counts"] is None:
             words.counts = None
             return words
-        words._add((text_from_json(word), whole_from_json(count, 1))
-                   for word, count in value["counts"].items())
+        words._add(map(text_from_json, value["counts"].keys()),
+                   [whole_from_json(count, 1) for count in value["counts"].values()])
         if words.counts is None or sum(words.counts.values()) != words.rows:
             raise ValueError("counts that do not add up to the rows")
         return words

@@ -6,6 +6,7 @@ NaN stays NaN.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,29 @@ _POLYNOMIAL = (1.479819860511658591e-01, 1.531383769920937332e-01, 1.81835721616
 def log1p(x: np.ndarray) -> np.ndarray:
     """log(1 + x) of float64, any shape; NaN for x <= -1.
 
-    fdlibm's algorithm (Ng 1995, ``s_log1p.c``) in exact or correctly rounded operations only:
-    ``np.log1p`` differs in the last bit between CPU types.
+    Counts, of which most are small whole numbers, are looked up: a tenth of the time.
     """
+    with np.errstate(all="ignore"):
+        whole = x.astype(np.uint16)
+        missing = np.isnan(x)
+        others = (whole != x) & ~missing
+    if 2 * np.count_nonzero(others) > x.size:
+        return _log1p(x)
+    found = _small_logarithms()[whole]
+    found[missing] = np.nan
+    if others.any():
+        found[others] = _log1p(x[others])
+    return found
+
+
+@cache
+def _small_logarithms() -> np.ndarray:
+    return _log1p(np.arange(float(1 << 16)))
+
+
+def _log1p(x: np.ndarray) -> np.ndarray:
+    """fdlibm's algorithm (Ng 1995, ``s_log1p.c``) in exact or correctly rounded operations only:
+    ``np.log1p`` differs in the last bit between CPU types."""
     with np.errstate(all="ignore"):
         u = 1.0 + x
         # What rounding u lost, as a relative correction.

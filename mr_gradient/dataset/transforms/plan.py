@@ -78,7 +78,7 @@ class Plan:
         return tuple(dict.fromkeys(name for part in self.parts for name in part.columns))
 
     def apply(self, rows: Rows, dtype: Any = np.float64) -> Features:
-        """Features of a batch, dense ones in ``dtype``.
+        """Features of a batch in ``dtype``.
 
         A plan of one scaled matrix gives uint8, to be multiplied by ``scale`` when read.
         Raises ``DataError`` for rows that lack a column, or hold what training could not have.
@@ -98,7 +98,7 @@ class Plan:
                         dense[:, at:at + part.width] = part.apply(rows)
                         at += part.width
         sparse = [part.apply(rows) for part in self.parts if part.sparse]
-        return Features(dense, beside(sparse, count) if sparse else None)
+        return Features(dense, beside(sparse, count, dtype) if sparse else None)
 
     def target(self, rows: Rows) -> np.ndarray:
         """(rows,) int64 class indices or float64 values."""

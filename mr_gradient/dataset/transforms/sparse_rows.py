@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from mr_gradient.dataset.columns import Sparse
+from mr_gradient.dataset.csr import index_dtype
 
 
 def one_a_row(index: np.ndarray, value: np.ndarray, width: int) -> Sparse:
@@ -19,20 +21,28 @@ def one_a_row(index: np.ndarray, value: np.ndarray, width: int) -> Sparse:
     return Sparse(indptr, index[some], value[some], width)
 
 
-def beside(parts: Sequence[Sparse], rows: int) -> Sparse:
-    """The parts' columns one after another; every part has ``rows`` rows."""
+def beside(parts: Sequence[Sparse], rows: int, dtype: Any = np.float64) -> Sparse:
+    """The parts' columns one after another, values in ``dtype``; every part has ``rows`` rows."""
     if len(parts) == 1:
-        return parts[0]
+        part = parts[0]
+        return Sparse(part.indptr, part.indices, part.values.astype(dtype, copy=False), part.width)
+    kind = index_dtype(sum(part.width for part in parts))
+    if all(len(part.indices) == rows and (np.diff(part.indptr) == 1).all() for part in parts):
+        # As hashed columns are: a table of rows.
+        indices, values = np.empty((rows, len(parts)), kind), np.empty((rows, len(parts)), dtype)
+        width = 0
+        for at, part in enumerate(parts):
+            np.add(part.indices, width, out=indices[:, at], casting="same_kind")
+            values[:, at] = part.values
+            width += part.width
+        indptr = np.arange(0, indices.size + 1, len(parts))
+        return Sparse(indptr, indices.reshape(-1), values.reshape(-1), width)
     indptr = np.sum([part.indptr for part in parts], axis=0)
-    indices = np.empty(indptr[-1], np.int64)
-    values = np.empty(indptr[-1])
+    indices, values = np.empty(indptr[-1], kind), np.empty(indptr[-1], dtype)
     free, width = indptr[:-1].copy(), 0
     for part in parts:
         counts = np.diff(part.indptr)
-        if len(part.indices) == rows and (counts == 1).all():
-            at = free
-        else:
-            at = np.repeat(free - part.indptr[:-1], counts) + np.arange(len(part.indices))
+        at = np.repeat(free - part.indptr[:-1], counts) + np.arange(len(part.indices))
         indices[at] = part.indices + width
         values[at] = part.values
         free = free + counts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import Rows, Sparse
-from mr_gradient.dataset.names import Names, numbered
+from mr_gradient.dataset.names import FeatureNames, ranged
 from mr_gradient.dataset.transforms.counts import as_words
 from mr_gradient.dataset.transforms.exact_json import flag_from_json, text_from_json, whole_from_json
 from mr_gradient.dataset.transforms.hashing import bucket_and_sign
@@ -79,8 +79,8 @@ class NGrams:
         at = np.repeat(starts - indptr[:-1], sizes) + np.arange(indptr[-1])
         return Sparse(indptr, found.indices[at], found.values[at], self.width)
 
-    def names(self) -> Names:
-        return numbered(f"{self.column}#", self.width)
+    def names(self) -> FeatureNames:
+        return ranged(f"{self.column}#", self.width)
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name)

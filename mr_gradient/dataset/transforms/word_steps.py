@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mr_gradient.dataset.columns import Rows, Sparse
-from mr_gradient.dataset.names import Names, numbered
+from mr_gradient.dataset.columns import Rows, Sparse, Words
+from mr_gradient.dataset.names import FeatureNames, Names, ranged
 from mr_gradient.dataset.transforms.counts import as_words, in_order
 from mr_gradient.dataset.transforms.exact_json import (
     flag_from_json,
@@ -121,6 +121,8 @@ class Hash:
 
     def apply(self, rows: Rows) -> Sparse:
         """One entry a row; work and memory grow with the distinct combinations of the batch."""
+        if len(self.columns) == 1:
+            return self._of_column(as_words(column_of(rows, self.columns[0])))
         code = np.zeros(len(rows.number), np.int64)
         texts = [""]
         for name in self.columns:
@@ -137,8 +139,20 @@ class Hash:
         value = sign[code] if self.signed else np.ones(len(code))
         return one_a_row(bucket[code], value, self.width)
 
-    def names(self) -> Names:
-        return numbered("*".join(self.columns) + "#", self.width)
+    def _of_column(self, words: Words) -> Sparse:
+        bucket, sign = bucket_and_sign(words.texts, self.bits, self.seed, f"{self.columns[0]}=")
+        # The last entry is what code -1 finds. All are small enough for 32 bits.
+        bucket, sign = (np.append(each, missing).astype(kind) for each, missing, kind in zip(
+            (bucket, sign), self._missing, (np.int32, np.float32)))
+        value = sign[words.codes] if self.signed else np.ones(len(words.codes), np.float32)
+        return one_a_row(bucket[words.codes], value, self.width)
+
+    @cached_property
+    def _missing(self) -> tuple[np.ndarray, np.ndarray]:
+        return bucket_and_sign([self.columns[0]], self.bits, self.seed)
+
+    def names(self) -> FeatureNames:
+        return ranged("*".join(self.columns) + "#", self.width)
 
     def to_json(self) -> dict[str, Any]:
         return {"columns": list(self.columns), "bits": self.bits, "signed": self.signed,
