@@ -19,6 +19,7 @@ from mr_gradient.dataset.deal import Deal
 from mr_gradient.dataset.formats import check_options
 from mr_gradient.dataset.formats.base import Format
 from mr_gradient.dataset.formats.discovery import choose_format, find_inputs
+from mr_gradient.dataset.formats.remote import end_threads
 from mr_gradient.dataset.schema import Dataset, Schema, ShardInfo, is_dataset, open_dataset
 from mr_gradient.dataset.segments import FOLDER as SEGMENTS
 from mr_gradient.dataset.segments import assemble
@@ -146,6 +147,7 @@ class _Run:
         settings.save(path)
         with open(manifest, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(asdict(piece)) + "\n" for piece in self.pieces)
+        end_threads()  # a process with threads does not fork for its tasks
         records: dict[str, list] = {}
         for key, value in run_job(PrepareJob, [*self.arguments, "--settings", path, manifest]):
             records.setdefault(key, []).append(value)

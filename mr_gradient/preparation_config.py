@@ -115,7 +115,8 @@ class PreparationConfig(Wishes):
         except UsageError as error:
             where = f"{self.transforms}: " if self.transforms else ""
             raise UsageError(f"{where}{error}") from None
-        if not spec.features(source) and not source.width:
+        # How wide libsvm is, is found out by counting.
+        if not spec.features(source) and not source.width and source.format != "libsvm":
             raise UsageError(f"{self.inputs[0]}: must have a feature column beside the target "
                              f"{spec.target!r}")
         return spec

@@ -123,14 +123,18 @@ def stand_in(files: dict[str, bytes]) -> types.ModuleType:
 
     class System:
         def find(self, path): return [name for name in files if name.startswith(path.rstrip("/") + "/")]
-        def glob(self, pattern): return fnmatch.filter(files, pattern)
-        def isdir(self, path): return bool(self.find(path))
-        def isfile(self, path): return path in files
+        def glob(self, pattern, detail):
+            return {name: self.info(name) for name in fnmatch.filter(files, pattern)}
+        def info(self, path):
+            if path not in files and not self.find(path):
+                raise FileNotFoundError(path)
+            return {"type": "file" if path in files else "directory"}
         def size(self, path): return len(files[path])
-        def open(self, path, mode): return io.BytesIO(files[path])
+        def open(self, path, mode, block_size): return io.BytesIO(files[path])
         def unstrip_protocol(self, path): return f"s3://{path}"
+        def invalidate_cache(self): pass
 
-    def url_to_fs(uri):
+    def url_to_fs(uri, **options):
         if not uri.startswith("s3://"):
             raise ValueError(f"Protocol not known: {uri.partition(':')[0]}")
         return System(), uri[5:]
@@ -145,6 +149,7 @@ def test_uris_go_through_fsspec(monkeypatch):
              "b/d/part-0": b"", "b/x.csv": b""}
     monkeypatch.setitem(sys.modules, "fsspec", types.ModuleType("fsspec"))
     monkeypatch.setitem(sys.modules, "fsspec.core", stand_in(files))
+    monkeypatch.setitem(sys.modules, "fsspec.config", types.SimpleNamespace(conf={}))
     found = find_inputs(["s3://b/d"])
     assert found == ["s3://b/d/one.libsvm", "s3://b/d/two.libsvm"]
     assert find_inputs(["s3://b/d/t*", "s3://b/x.csv"]) == ["s3://b/d/two.libsvm", "s3://b/x.csv"]

@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit
 from mr_gradient.dataset.formats.opening import (
     compression,
     file_bytes,
-    filesystem,
     is_uri,
     read_head,
     uncompressed_name,
 )
+from mr_gradient.dataset.formats.remote import file_errors, filesystem
 from mr_gradient.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -192,23 +192,28 @@ def _check_file(path: str) -> None:
 def _remote(uri: str) -> list[str]:
     """The files of a URI, as URIs, through fsspec."""
     system, inside = filesystem(uri)
-    # Each file system has errors of its own: of credentials, of names, of the network.
     try:
-        if glob.has_magic(inside):
-            matches = sorted(system.glob(inside))
-            base = os.path.dirname(inside[:next(i for i, c in enumerate(inside) if c in "*?[")])
-        elif system.isdir(inside):
-            matches, base = sorted(system.find(inside)), inside
-        elif system.isfile(inside):
-            return [str(system.unstrip_protocol(inside))]
-        else:
-            raise DataError(f"{uri}: no such file or folder")
-        files = {file for match in matches
-                 for file in (system.find(match) if system.isdir(match) else [match])}
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"{uri}: cannot be read: {error or type(error).__name__}") from None
-    shown = [str(system.unstrip_protocol(file)) for file in sorted(files)
-             if not any(map(_hidden, file[len(base):].strip("/").split("/")))]
+        with file_errors():
+            system.invalidate_cache()  # files may have come since this process last looked
+            try:
+                found, base = {inside: system.info(inside)}, inside
+            except FileNotFoundError:
+                if not glob.has_magic(inside):
+                    raise
+                found = system.glob(inside, detail=True)
+                base = os.path.dirname(inside[:next(i for i, c in enumerate(inside) if c in "*?[")])
+            if found.get(inside, {}).get("type") == "file":
+                return [str(system.unstrip_protocol(inside))]
+            files = {file for path, info in found.items()
+                     for file in (system.find(path) if info["type"] == "directory" else [path])}
+    except FileNotFoundError as error:
+        # A store may know more: that there is no such bucket.
+        said = str(error).rstrip("/")
+        why = "" if said in ("", "Not Found", inside.rstrip("/")) else f" ({said})"
+        raise DataError(f"{uri}: no such file or folder{why}") from None
+    except OSError as error:
+        raise DataError(f"{uri}: cannot be read: {error.strerror or error}") from None
+    # An object whose name ends in / stands for a folder.
+    shown = [str(system.unstrip_protocol(file)) for file in sorted(files) if not file.endswith("/")
+             and not any(map(_hidden, file[len(base):].strip("/").split("/")))]
     return _with_records(uri, shown)

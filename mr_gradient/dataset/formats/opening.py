@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mr_gradient.dataset.columns import Piece
+from mr_gradient.dataset.formats.remote import READ_AHEAD, file_errors, filesystem, open_remote
 from mr_gradient.errors import DataError
 
 #: What a format is told from.
@@ -40,31 +41,17 @@ def uncompressed_name(path: str) -> str:
     return os.path.splitext(path)[0] if compression(path) else path
 
 
-def filesystem(uri: str) -> tuple[Any, str]:
-    """fsspec's file system for a URI, and the path in it."""
-    scheme = uri.partition("://")[0]
-    try:
-        from fsspec.core import url_to_fs
+def open_stored(path: str, ahead: int = READ_AHEAD) -> BinaryIO:
+    """A file's bytes as they are stored, compressed or not, at a path or a URI.
 
-        return url_to_fs(uri)
-    except ImportError as error:
-        raise DataError(f"{uri}: {scheme}:// needs fsspec and its driver ({error}); install them "
-                        "with: pip install 'mr_gradient[cloud]'") from None
-    except ValueError as error:
-        raise DataError(f"{uri}: cannot be opened: {error}") from None
-
-
-def open_stored(path: str) -> BinaryIO:
-    """A file's bytes as they are stored, compressed or not, at a path or a URI."""
-    if is_uri(path):
-        system, inside = filesystem(path)
-        return system.open(inside, "rb")
-    return open(path, "rb")
+    ``ahead``: bytes to fetch from a URI beyond those that are asked for. Raises ``OSError``.
+    """
+    return open_remote(path, ahead) if is_uri(path) else open(path, "rb")
 
 
 @contextlib.contextmanager
-def open_input(path: str) -> Iterator[BinaryIO]:
-    """A file's bytes, decompressed, while the block runs.
+def open_input(path: str, ahead: int = READ_AHEAD) -> Iterator[BinaryIO]:
+    """A file's bytes, decompressed, while the block runs; ``ahead`` as in ``open_stored``.
 
     Whatever goes wrong with the file inside the block, a truncated or corrupt compressed file
     included, becomes a ``DataError`` that names it.
@@ -72,7 +59,7 @@ def open_input(path: str) -> Iterator[BinaryIO]:
     kind = compression(path)
     try:
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(open_stored(path))
+            file = stack.enter_context(open_stored(path, ahead))
             if kind == "gzip":
                 file = stack.enter_context(gzip.GzipFile(fileobj=file))
             elif kind == "bzip2":
@@ -98,7 +85,7 @@ def open_input(path: str) -> Iterator[BinaryIO]:
 
 def read_head(path: str, size: int = HEAD_BYTES) -> bytes:
     """The first ``size`` bytes of a file, decompressed."""
-    with open_input(path) as file:
+    with open_input(path, min(size, READ_AHEAD)) as file:
         return file.read(size)
 
 
@@ -107,7 +94,8 @@ def file_bytes(path: str) -> int:
     try:
         if is_uri(path):
             system, inside = filesystem(path)
-            return int(system.size(inside))
+            with file_errors():
+                return int(system.size(inside))
         return os.path.getsize(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -116,10 +104,16 @@ def file_bytes(path: str) -> int:
 
 
 def is_file(path: str) -> bool:
-    if is_uri(path):
-        system, inside = filesystem(path)
-        return bool(system.isfile(inside))
-    return os.path.isfile(path)
+    if not is_uri(path):
+        return os.path.isfile(path)
+    system, inside = filesystem(path)
+    try:
+        with file_errors():  # fsspec's own isfile takes an error for a file that is not there
+            return system.info(inside)["type"] == "file"
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def line_aligned_pieces(paths: Sequence[str], size: int) -> list[Piece]:
@@ -134,7 +128,7 @@ def line_aligned_pieces(paths: Sequence[str], size: int) -> list[Piece]:
             pieces.append(Piece(len(pieces), path, 0, -1))
             continue
         length, start = file_bytes(path), 0
-        with open_input(path) as file:
+        with open_input(path, HEAD_BYTES) as file:
             for cut in range(size, length, size):
                 if cut <= start:
                     continue
