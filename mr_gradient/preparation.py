@@ -1,4 +1,4 @@
-"""The driver of a preparation: look at the files, count, fit the plan, write the shards.
+"""The driver of a preparation: look at the input, count, fit the plan, write the shards.
 
 Two jobs over the same pieces (``jobs/prepare_job.py``); between them the driver fits the plan of
 transforms, which is kept with the data set and goes on into the model.
@@ -6,21 +6,20 @@ transforms, which is kept with the data set and goes on into the model.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
-from mr_gradient import model_folder
+from mr_gradient import storage
 from mr_gradient.dataset.checks import Checks
 from mr_gradient.dataset.columns import Piece, Source
 from mr_gradient.dataset.deal import Deal
-from mr_gradient.dataset.formats import check_options
-from mr_gradient.dataset.formats.base import Format
-from mr_gradient.dataset.formats.discovery import choose_format, find_inputs
+from mr_gradient.dataset.formats.discovery import find_inputs
 from mr_gradient.dataset.formats.remote import end_threads
-from mr_gradient.dataset.schema import Dataset, Schema, ShardInfo, is_dataset, open_dataset
+from mr_gradient.dataset.schema import Dataset, Schema, ShardInfo
 from mr_gradient.dataset.segments import FOLDER as SEGMENTS
 from mr_gradient.dataset.segments import assemble
 from mr_gradient.dataset.sizing import decide, decide_like, packed
@@ -33,6 +32,7 @@ from mr_gradient.errors import DataError, TaskError, UsageError
 from mr_gradient.jobs.launch import launcher, run_job
 from mr_gradient.jobs.prepare_job import STATISTICS, STRATA, SUMMARY, PrepareJob, PrepareSettings
 from mr_gradient.preparation_config import PreparationConfig
+from mr_gradient.preparation_input import Before, kept, look
 
 
 class Prepared(NamedTuple):
@@ -51,79 +51,54 @@ def prepare(config: PreparationConfig) -> Prepared:
     config.check()
     # Tasks run in folders of their own.
     paths = find_inputs([each if "://" in each else os.path.abspath(each) for each in config.inputs])
-    chosen, source = _look(config, paths)
-    like = _like(config.like) if config.like else None
-    with new_folder(config.out, config.overwrite) as folder, launcher(config.arguments) as jobs:
-        pieces = chosen.pieces(paths, source, config.piece_bytes)
-        if not pieces:
-            raise DataError(f"{config.inputs[0]}: must have rows, found none")
-        run = _Run(config, jobs.arguments, jobs.scratch, folder, pieces)
-        if like:
-            before, plan, schema = like
-            source, deal = _same_source(config, source, before), decide_like(schema, plan, config)
-            checks, counted = config.checks_like(plan), None
-        else:
-            spec = config.transforms_for(source)
-            checks = config.checks(source, spec)
-            counted, strata, source = run.count(source, spec, checks)
-            planned, statistics = packed(source, counted, spec, config.dtype)
-            plan = make_plan(planned, statistics, spec)
-            if config.stratify and plan.labels.kind != "class":
-                raise UsageError("--stratify: the target must be of classes")
-            schema, deal = decide(planned, statistics, plan, config, strata)
-            # Tasks read the columns of the file, and pack them then.
-            source = replace(source, options=planned.options)
-        shards, rows = run.write(source, checks, plan, deal)
-        if counted and rows != counted.rows:
-            raise TaskError(f"the two passes read {counted.rows} and {rows} rows; did the input "
-                            "change meanwhile?")
-        if not sum(shard.rows for shard in shards[:deal.shards]):
-            raise DataError(f"{config.inputs[0]}: must have rows, found none" if not rows else
-                            f"--test-fraction {config.test_fraction}: leaves none of {rows} rows for "
-                            "training")
-        shutil.rmtree(os.path.join(folder, SEGMENTS), ignore_errors=True)
-        options = {"inputs": [os.path.basename(path) for path in config.inputs],
-                   "seed": config.seed, "test_fraction": config.test_fraction,
-                   "bad_rows": run.bad_rows, "source": asdict(source), "plan": plan.to_json()}
-        parts = tuple(shards[:deal.shards]), tuple(shards[deal.shards:])
-        Dataset(folder, schema, *parts, options).save()
+    before = Before.load(config.like) if config.like else None
+    with launcher(config.arguments) as jobs:
+        chosen, source = look(config, paths, jobs.scratch, before)
+        with new_folder(config.out, config.overwrite) as folder:
+            pieces = chosen.pieces(paths, source, config.piece_bytes)
+            run = _Run(config, jobs.arguments, jobs.scratch, folder, pieces)
+            if not pieces:
+                raise run.no_rows()
+            if before:
+                plan, schema = before.plan, before.schema
+                deal, rows = decide_like(schema, plan, config), None
+                checks = config.checks_like(plan)
+            else:
+                source, checks, plan, schema, deal, rows = _fit(run, source)
+            parts = run.write(source, checks, plan, deal, rows)
+            shutil.rmtree(os.path.join(folder, SEGMENTS), ignore_errors=True)
+            _sync(folder, parts)
+            options = {"inputs": [os.path.basename(path) for path in config.inputs],
+                       "seed": config.seed, "test_fraction": config.test_fraction,
+                       "bad_rows": run.bad_rows, "source": asdict(kept(source)),
+                       "plan": plan.to_json()}
+            Dataset(folder, schema, *parts, options).save()
     return Prepared(Dataset(os.path.abspath(config.out), schema, *parts, options), plan, run.bad_rows)
 
 
-def _look(config: PreparationConfig, paths: list[str]) -> tuple[Format, Source]:
-    """The format of the input, and what its files' heads tell."""
-    name, options = config.reader()
-    chosen = choose_format(paths, name)
-    check_options(chosen.name, options)
-    source = chosen.inspect(paths, options)
-    again = config.with_target_as_number(source)
-    return chosen, chosen.inspect(paths, again.reader()[1]) if again else source
+def _sync(folder: str, parts: tuple[tuple[ShardInfo, ...], ...]) -> None:
+    """Make the shards survive a power cut: here, since most of their bytes are on the disk by now."""
+    for shard in itertools.chain(*parts):
+        storage.sync_file(os.path.join(folder, shard.path))
+    storage.sync_folder(os.path.join(folder, "shards"))
 
 
-def _like(folder: str) -> tuple[Source, Plan, Schema]:
-    """Source, plan and schema of a data set, or of a model, that was prepared before."""
-    if is_dataset(folder):
-        dataset = open_dataset(folder)
-        preparation, schema = dataset.options, dataset.schema
-    else:
-        saved = model_folder.load(folder)
-        preparation, schema = saved.preparation, saved.schema
-    if "plan" not in preparation:
-        raise UsageError(f"--like {folder}: was not made by 'mr-gradient prepare'")
-    return Source(**preparation["source"]), Plan.from_json(preparation["plan"]), schema
-
-
-def _same_source(config: PreparationConfig, found: Source, like: Source) -> Source:
-    """How to read input as that of ``--like`` was read. Raises ``UsageError`` if it cannot be."""
-    if found.format != like.format:
-        raise UsageError(f"--like {config.like}: was made of {like.format}, found {found.format}")
-    needed = {*like.columns, *like.options.get("packed", ())}
-    if missing := [name for name in needed if name not in found.columns]:
-        raise UsageError(f"--like {config.like}: needs the columns {sorted(missing)[:5]}, which "
-                         f"{config.inputs[0]} lacks")
-    keep = {name: found.options[name] for name in ("files", "root", "names", "listing", "labels")
-            if name in found.options}
-    return replace(like, options={**like.options, **keep})
+def _fit(run: _Run, source: Source) -> tuple[Source, Checks, Plan, Schema, Deal, int]:
+    """Count, and fit the plan to what was counted; the last is how many rows there are."""
+    config = run.config
+    spec = config.transforms_for(source)
+    checks = config.checks(source, spec)
+    counted, strata, source = run.count(source, spec, checks)
+    try:
+        planned, statistics = packed(source, counted, spec, config.dtype)
+        plan = make_plan(planned, statistics, spec)
+        if config.stratify and plan.labels.kind != "class":
+            raise UsageError("--stratify: the target must be of classes")
+        schema, deal = decide(planned, statistics, plan, config, strata)
+    except DataError as error:
+        raise DataError(f"{config.inputs[0]}: {error}") from None
+    # Tasks read the columns of the file, and pack them then.
+    return replace(source, options=planned.options), checks, plan, schema, deal, counted.rows
 
 
 @dataclass
@@ -136,6 +111,10 @@ class _Run:
     folder: str
     pieces: list[Piece]
     bad_rows: int = 0
+
+    def no_rows(self) -> DataError:
+        left_out = f" beside {self.bad_rows} bad ones" if self.bad_rows else ""
+        return DataError(f"{self.config.inputs[0]}: must have rows, found none{left_out}")
 
     def _settings(self, source: Source, checks: Checks, **of_pass: object) -> PrepareSettings:
         return PrepareSettings(source, self.config.on_bad_row == "fail", self.config.max_bad_rows,
@@ -169,7 +148,7 @@ class _Run:
             source, checks, measures=spec.measures(measured).to_json(), strata=strata))
         statistics = Statistics.from_json(records[STATISTICS][0])
         if not statistics.rows:
-            raise DataError(f"{self.config.inputs[0]}: must have rows, found none")
+            raise self.no_rows()
         if unknown:
             source = replace(source, width=statistics.matrix.largest_index + 1)
             statistics.measures = spec.measures(source)
@@ -188,9 +167,9 @@ class _Run:
                     file.writelines(json.dumps(dict(zip(keys, note))) + "\n"
                                     for note in summary["notes"])
 
-    def write(self, source: Source, checks: Checks, plan: Plan,
-              deal: Deal) -> tuple[list[ShardInfo], int]:
-        """All shards in order, and how many rows they hold."""
+    def write(self, source: Source, checks: Checks, plan: Plan, deal: Deal,
+              counted: int | None) -> tuple[tuple[ShardInfo, ...], tuple[ShardInfo, ...]]:
+        """The shards of both parts, in order. ``counted``: rows of the first pass, if there was one."""
         records = self._records(self._settings(
             source, checks, plan=plan.to_json(), deal=deal, folder=self.folder,
             known=bool(self.config.like)))
@@ -200,4 +179,14 @@ class _Run:
             if made is not None and len(made) != 1:
                 raise TaskError(f"shard {number} came from {len(made)} reducers")
             shards.append(ShardInfo(**made[0]) if made else assemble(self.folder, number, [], deal))
-        return shards, sum(shard.rows for shard in shards)
+        rows = sum(shard.rows for shard in shards)
+        if counted is not None and rows != counted:
+            raise TaskError(f"the two passes read {counted} and {rows} rows; did the input change "
+                            "meanwhile?")
+        if not rows:
+            raise self.no_rows()
+        parts = tuple(shards[:deal.shards]), tuple(shards[deal.shards:])
+        if not sum(shard.rows for shard in parts[0]):
+            raise DataError(f"--test-fraction {self.config.test_fraction}: leaves none of {rows} rows "
+                            "for training")
+        return parts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 from mr_gradient.dataset.checks import Checks
@@ -98,15 +100,18 @@ class PreparationConfig(Wishes):
         """The transforms for an input. Raises ``UsageError`` for what it cannot have."""
         asked = self._asked
         known = ", ".join(list(source.columns)[:_SHOWN]) + ", ..." * (len(source.columns) > _SHOWN)
+        if source.options.get("header") is False and "header" not in self.reader()[1]:
+            known += " (the files seem to have no header; if they have one, say --header yes)"
         if not asked.get("target"):
-            asked["target"] = next((name for name in _USUAL_TARGETS if name in source.columns), None)
+            asked["target"] = self.target_in(source.columns)
             if asked["target"] is None:
                 raise UsageError(f"{self.inputs[0]}: has no column called {', '.join(_USUAL_TARGETS)}; "
                                  f"name the target with --target, one of: {known or 'none'}")
         for role in ("target", "weight", "group"):
             if asked.get(role) is not None and asked[role] not in source.columns:
-                raise UsageError(f"--{role} {asked[role]}: {self.inputs[0]} has no such column; found "
-                                 f"{known or 'none'}")
+                near = difflib.get_close_matches(str(asked[role]), source.columns, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"found {known or 'none'}"
+                raise UsageError(f"--{role} {asked[role]}: {self.inputs[0]} has no such column; {hint}")
         if self.numbers is not None:
             asked["matrix" if source.width else "numbers"] = self.numbers
         try:
@@ -139,11 +144,14 @@ class PreparationConfig(Wishes):
         return Checks((*(name for name in roles if name is not None), *columns),
                       self.on_missing != "impute", plan.weight_column)
 
-    def with_target_as_number(self, source: Source) -> PreparationConfig | None:
-        """How to look at the files again, if the target must be a number and seems to be a word."""
+    def target_in(self, columns: Collection[str]) -> str | None:
+        """The target that was asked for, or the column that is called like one; None: not there."""
+        asked = self._asked.get("target")
+        return next((name for name in ([asked] if asked else _USUAL_TARGETS) if name in columns), None)
+
+    def needs_numbers(self, source: Source) -> list[str]:
+        """Columns that must hold numbers and seem to hold words."""
         asked = self._asked
-        target = asked.get("target") or next((n for n in _USUAL_TARGETS if n in source.columns), None)
-        if asked.get("target_type") != "value" or source.columns.get(target) != "word":
-            return None
-        columns = {**self.format_options.get("columns", {}), target: "number"}
-        return replace(self, format_options={**self.format_options, "columns": columns})
+        needed = [asked.get("weight"),
+                  self.target_in(source.columns) if asked.get("target_type") == "value" else None]
+        return [name for name in needed if source.columns.get(name) == "word"]

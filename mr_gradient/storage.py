@@ -133,6 +133,13 @@ def make_folder(path: str) -> list[str]:
     return made
 
 
+def make_below(path: str) -> None:
+    """Make the folder of a file, and none above it: a task that outlives its driver must not make
+    anew what the next driver has removed."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(os.path.dirname(path))
+
+
 def remove_empty(folders: list[str]) -> None:
     """Remove what ``make_folder`` made, as far as it is still empty."""
     for folder in folders:

@@ -39,10 +39,12 @@ def train(data, out, kind: str = "three", model: str = "softmax", iterations: in
 @pytest.mark.fast
 def test_prepare_json(tmp_path, capfd):
     result = answer(capfd, "prepare", DIGITS, "--out", tmp_path / "d", "--test-fraction", "0.2")
-    assert result.keys() == {"data", "examples", "held_out", "features", "target", "kind",
-                             "classes", "dtype", "shards"}
+    assert result.keys() == {"data", "examples", "held_out", "bad_rows", "features", "target", "kind",
+                             "classes", "layout", "dtype", "shards"}
     assert result["data"] == str(tmp_path / "d")
-    assert (result["target"], result["kind"], result["dtype"]) == ("label", "class", "uint8")
+    assert (result["target"], result["kind"], result["layout"], result["dtype"]) == (
+        "label", "class", "dense", "uint8")
+    assert (result["bad_rows"], result["features"]) == (0, 64)
 
 
 @pytest.mark.fast

@@ -10,44 +10,69 @@ from cli_tools import answer, assert_one_line, command, listing, refused, small
 pytestmark = pytest.mark.fast
 
 OK = b"a,b,label\n1,2,x\n3,4,y\n"
+#: A column of numbers stays one when a few values are something else.
+MANY = "a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(40))
+FAIL = ["--on-missing", "fail"]
+
+
+def among(line: int, row: str) -> bytes:
+    """``MANY`` with one line replaced."""
+    lines = MANY.splitlines(keepends=True)
+    lines[line - 1] = row + "\n"
+    return "".join(lines).encode()
+
+
 
 #: name: (content or None for no file, options, words of the message)
 INPUTS = {
     "no such file": (None, [], ["no such file"]),
-    "empty": (b"", [], ["header", "empty"]),
-    "only blank lines": (b"\n\n\n", [], ["header", "empty"]),
-    "header only": (b"a,b,label\n", [], ["rows"]),
-    "no header": (b"1,2,0\n3,4,1\n", [], ["line 1", "header"]),
+    "empty": (b"", [], ["in.csv", "rows", "empty"]),
+    "only blank lines": (b"\n\n\n", [], ["in.csv", "rows", "empty"]),
+    "header only": (b"a,b,label\n", [], ["in.csv", "rows"]),
+    "no header": (b"1,2,0\n3,4,1\n", [], ["in.csv", "--target", "c0, c1, c2", "--header yes"]),
+    "no header, and said so": (b"1,2,0\n3,4,1\n", ["--header", "no"], ["--target", "c0, c1, c2"]),
     "no usual target": (b"a,b,c\n1,2,3\n", [], ["--target", "a, b, c"]),
-    "unknown target": (OK, ["--target", "labl"], ["--target labl", "no such column", "label"]),
+    "unknown target": (OK, ["--target", "labl"], ["--target labl", "no such column", "'label'?"]),
     "target alone": (b"label\n1\n2\n", [], ["feature"]),
-    "text": (b"a,b,label\n1,2,x\n3,five,y\n", [], ["line 3", "'b'", "number", "'five'"]),
-    "text after blank lines": (b"a,b,label\n\n1,2,x\n\n3,five,y\n", [], ["line 5", "'b'"]),
-    "digit separators": (b"a,b,label\n1,2,x\n3,1_000,y\n", [], ["line 3", "'b'", "'1_000'"]),
-    "NaN": (b"a,b,label\n1,2,x\n3,nan,y\n", [], ["line 3", "'b'", "finite", "nan"]),
+    "text": (among(9, "3,five,y"), [], ["in.csv, line 9", "'b'", "number", "'five'", "--on-bad-row"]),
+    "text, and said to be numbers": (b"a,b,label\n1,2,x\n3,five,y\n", ["--kind", "b=number"],
+                                     ["in.csv, line 3", "'b'", "number", "'five'"]),
+    "text after blank lines": (among(9, "\n3,five,y"), [], ["line 10", "'b'", "'five'"]),
+    "digit separators": (among(9, "3,1_000,y"), [], ["line 9", "'b'", "number", "'1_000'"]),
+    "NaN": (b"a,b,label\n1,2,x\n3,nan,y\n", FAIL, ["in.csv, line 3", "'b'", "missing"]),
     "infinity": (b"a,b,label\n1,2,x\n-inf,4,y\n", [], ["line 3", "'a'", "finite", "-inf"]),
     "beyond float64": (b"a,b,label\n1,2,x\n1e999,4,y\n", [], ["line 3", "'a'", "finite"]),
-    "missing value": (b"a,b,label\n1,2,x\n3,,y\n", [], ["line 3", "'b'", "missing"]),
-    "spaces for a value": (b"a,b,label\n1,2,x\n3,  ,y\n", [], ["line 3", "'b'", "missing"]),
+    "missing value": (b"a,b,label\n1,2,x\n3,,y\n", FAIL, ["in.csv, line 3", "'b'", "missing"]),
+    "missing word": (b"a,b,label\n1,p,x\n3,,y\n", FAIL, ["in.csv, line 3", "'b'", "missing"]),
+    "spaces for a value": (b"a,b,label\n1,2,x\n3,  ,y\n", FAIL, ["line 3", "'b'", "missing"]),
+    "text that stands for a missing value": (b"a,b,label\n1,2,x\n3,-,y\n", [*FAIL, "--missing=-"],
+                                             ["line 3", "'b'", "missing"]),
     "missing label": (b"a,b,label\n1,2,x\n3,4,\n", [], ["line 3", "'label'", "missing"]),
-    "NaN among numeric labels": (b"a,label\n1,0\n2,1\n3,nan\n", [], ["line 4", "nan"]),
-    "NaN for a value": (b"a,label\n1,0\n2,nan\n", ["--target-type", "value"], ["line 3", "'nan'"]),
+    "NaN among numeric labels": (b"a,label\n1,0\n2,1\n3,nan\n", [], ["line 4", "'label'", "missing"]),
+    "NaN for a value": (b"a,label\n1,0\n2,nan\n", ["--target-type", "value"],
+                        ["line 3", "'label'", "missing"]),
     "infinity for a value": (b"a,label\n1,0.5\n2,inf\n", ["--target-type", "value"],
                              ["line 3", "'inf'"]),
     "text for a value": (OK, ["--target-type", "value"], ["'label'", "line 2", "'x'"]),
-    "short row": (b"a,b,label\n1,2,x\n3,4\n", [], ["line 3", "3 values", "found 2"]),
-    "long row": (b"a,b,label\n1,2,x,9\n", [], ["line 2", "3 values", "found 4"]),
+    "text among numbers for a value": (
+        among(9, "3,4,many").replace(b",x", b",0.5").replace(b",y", b",1"), [],
+        ["in.csv, line 9", "'label'", "number", "'many'"]),
+    "short row": (b"a,b,label\n1,2,x\n3,4\n", [], ["line 3", "3 values, has 2", "'3,4'"]),
+    "long row": (b"a,b,label\n1,2,x,9\n", [], ["line 2", "3 values, has 4", "'1,2,x,9'"]),
     "same name twice": (b"a,a,label\n1,2,x\n", [], ["line 1", "'a'", "twice"]),
     "same name but for spaces": (b"a, a,label\n1,2,x\n", [], ["line 1", "'a'", "twice"]),
-    "Latin-1": (b"a,b,label\n1,2,caf\xe9\n", [], ["UTF-8", "0xe9"]),
+    "Latin-1": (b"a,b,label\n1,2,caf\xe9\n", [], ["in.csv, line 2", "UTF-8", "0xe9"]),
     "UTF-16": ("a,b,label\n1,2,x\n".encode("utf-16"), [], ["UTF-8"]),
-    "open quote": (b'a,b,label\n1,"2,x\n3,4,y\n', [], ["CSV"]),
-    "one class": (b"a,b,label\n1,2,x\n3,4,x\n", [], ["'label'", "two classes", "'x'"]),
-    "one row": (b"a,b,label\n1,2,x\n", [], ["'label'", "two classes", "'x'"]),
+    "open quote": (b'a,b,label\n1,"2,x\n3,4,y\n', [], ["in.csv, line 2", "quote", "--multiline"]),
+    "one class": (b"a,b,label\n1,2,x\n3,4,x\n", [], ["in.csv", "'label'", "two classes", "'x'"]),
+    "one row": (b"a,b,label\n1,2,x\n", [], ["in.csv", "'label'", "two classes", "'x'"]),
     "no byte": (b"a,label\n-1,x\n3,y\n", ["--dtype", "uint8"], ["--dtype uint8", "0 to 255"]),
-    "beyond float32": (b"a,label\n1e39,x\n3,y\n", [], ["float32"]),
-    "beyond float16": (b"a,label\n70000,x\n3,y\n", ["--dtype", "float16"], ["float16"]),
-    "value beyond float32": (b"a,label\n0.5,1e39\n3,2.5\n", [], ["float32", "label"]),
+    "beyond float32": (b"a,label\n1,x\n1e39,x\n3,y\n", ["--numbers", "pass"],
+                       ["in.csv, line 3", "'a'", "float32", "--dtype float64"]),
+    "beyond float16": (b"a,label\n70000,x\n3,y\n", ["--dtype", "float16", "--numbers", "pass"],
+                       ["in.csv, line 2", "'a'", "float16"]),
+    "value beyond float32": (b"a,label\n0.5,1e39\n3,2.5\n", [],
+                             ["in.csv, line 2", "float32", "'label'", "1e+39"]),
     "no rows to train": (OK, ["--test-fraction", "0.9999999"], ["--test-fraction", "2 rows"]),
 }
 
@@ -60,18 +85,36 @@ def test_prepare_refuses(tmp_path, capfd, content, options, words):
             words=words)
 
 
-@pytest.mark.parametrize("name", ["NaN", "one class", "header only"])
-def test_prepare_leaves_no_parent_folder(tmp_path, capfd, name):
+@pytest.mark.parametrize(("name", "missing", "shown"), [
+    ("NaN", 1, "impute mean, standardize"), ("missing value", 1, "impute mean, standardize"),
+    ("spaces for a value", 1, "impute mean, standardize"), ("missing word", 1, "one_hot"),
+    ("text that stands for a missing value", 0, "one_hot"),
+    ("text, and said to be numbers", 0, "one_hot")])
+def test_what_is_taken_unless_told_otherwise(tmp_path, capfd, name, missing, shown):
+    """The same files without the options: what becomes of their columns is said in a table."""
     (tmp_path / "in.csv").write_bytes(INPUTS[name][0])
-    refused(capfd, tmp_path, "prepare", tmp_path / "in.csv", "--out", tmp_path / "x" / "y" / "new")
+    assert command("prepare", tmp_path / "in.csv", "--out", tmp_path / "new") == 0
+    table, = [line for line in capfd.readouterr().err.splitlines() if line.startswith("b ")]
+    column, = [row for row in answer(capfd, "inspect", tmp_path / "new")["columns"]
+               if row["column"] == "b"]
+    assert (column["missing"], column["transforms"]) == (missing, shown)
+    assert shown.split(",")[0] in table
+
+
+@pytest.mark.parametrize("name", ["infinity", "one class", "header only", "NaN"])
+def test_prepare_leaves_no_parent_folder(tmp_path, capfd, name):
+    content, options, words = INPUTS[name]
+    (tmp_path / "in.csv").write_bytes(content)
+    refused(capfd, tmp_path, "prepare", tmp_path / "in.csv", "--out", tmp_path / "x" / "y" / "new",
+            *options, words=words)
 
 
 @pytest.mark.parametrize(("second", "words"), [
     (None, ["b.csv", "no such file"]),
-    (b"", ["b.csv", "header"]),
+    (b"", ["b.csv", "rows", "empty"]),
     (b"b,a,label\n1,2,x\n", ["b.csv", "header of", "a.csv"]),
     (b"a,b,c,label\n1,2,3,x\n", ["b.csv", "header of", "a.csv"]),
-    (b"a,b,label\n1,oops,x\n", ["b.csv", "line 2", "'b'", "'oops'"]),
+    (MANY.replace("7,0,", "7,oops,").encode(), ["b.csv", "line 9", "'b'", "'oops'"]),
 ], ids=["absent", "empty", "other order", "other columns", "bad value"])
 def test_second_file_is_named(tmp_path, capfd, second, words):
     (tmp_path / "a.csv").write_bytes(OK)

@@ -1,4 +1,4 @@
-"""Trainings that end early: divergence (status 3) and Ctrl-C (status 130) leave what is good."""
+"""Commands that end early: divergence (status 3), Ctrl-C (status 130) and kills leave what is good."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_tools import PROGRESS, answer, assert_one_line, command, environment, listing, small
+from cli_tools import (
+    PROGRESS,
+    answer,
+    assert_one_line,
+    command,
+    environment,
+    listing,
+    refused,
+    small,
+)
 
 from mr_gradient import checkpoint
 from mr_gradient.models import Linear
@@ -21,7 +31,8 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     small(folder, "two")
     (folder / "steep.csv").write_text("a,label\n1000,1.5\n2000,3.5\n-3000,2\n", encoding="utf-8")
-    assert command("prepare", folder / "steep.csv", "--out", folder / "steep") == 0
+    assert command("prepare", folder / "steep.csv", "--out", folder / "steep",
+                   "--numbers", "pass") == 0
     return folder
 
 
@@ -130,19 +141,78 @@ def test_interrupted(tmp_path, capfd, data, number, to, runner):
             (tmp_path / "m" / "history.jsonl").read_bytes().splitlines()] == [1] * (done + 2)
 
 
-def test_prepare_interrupted(tmp_path):
-    source = tmp_path / "pipe.csv"
-    os.mkfifo(source)
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A table that takes seconds, and the data set that an undisturbed preparation makes of it."""
+    folder = tmp_path_factory.mktemp("large")
+    x = np.random.default_rng(5).normal(size=(20_000, 8)).round(4).astype("U")
+    rows = [",".join([*row, "no" if i % 3 else "yes"]) for i, row in enumerate(x.tolist())]
+    text = "\n".join(rows) + "\n"
+    with open(folder / "in.csv", "w", encoding="utf-8") as file:
+        file.write(",".join([*(f"f{i}" for i in range(8)), "label"]) + "\n")
+        for _ in range(30):  # more than a piece, so that two processes work
+            file.write(text)
+    assert command("prepare", folder / "in.csv", "--out", folder / "whole", "--json") == 0
+    return folder
+
+
+def partial(folder: Path) -> list[Path]:
+    return list(folder.glob(".new.partial-*"))
+
+
+def preparing(source: Path, tmp_path: Path, until: str, *options: str) -> subprocess.Popen:
+    """A preparation in a session of its own, once it has made what is called ``until`` in the
+    folder of the data set in the making."""
+    (tmp_path / "temporary").mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "mr_gradient", "prepare", source, "--out", tmp_path / "new"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+        [sys.executable, "-m", "mr_gradient", "prepare", source / "in.csv", "--out", tmp_path / "new",
+         "--num-cores", "2", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+        start_new_session=True, env=environment(TMPDIR=str(tmp_path / "temporary")))
+    end = time.monotonic() + 60
+    while not any((folder / until).exists() for folder in partial(tmp_path)):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    return process
+
+
+@pytest.mark.parametrize("until", [".owner", "segments"])
+@pytest.mark.parametrize(("number", "to", "options"), [
+    (signal.SIGINT, "driver", []), (signal.SIGINT, "group", []), (signal.SIGTERM, "driver", []),
+    (signal.SIGINT, "group", ["-r", "local"])])
+def test_prepare_interrupted(tmp_path, large, number, to, options, until):
+    """In the pass that counts, and in the one that writes: nothing is left, and no process."""
+    process = preparing(large, tmp_path, until, *options)
     try:
-        with open(source, "w", encoding="utf-8"):  # returns when the command reads the pipe
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+        (os.killpg if to == "group" else os.kill)(process.pid, number)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert (process.returncode, out) == (130, "")
     assert_one_line(err, ["interrupted"])
-    assert listing(tmp_path) == ["pipe.csv"]
+    assert_session_is_gone(process.pid)
+    assert listing(tmp_path) == ["temporary"]
+
+
+@pytest.mark.parametrize("until", [".owner", "segments"])
+def test_prepare_killed(tmp_path, capfd, large, until):
+    """What is left looks like no data set, and the next preparation removes it and is whole."""
+    process = preparing(large, tmp_path, until)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert_session_is_gone(process.pid)
+    assert partial(tmp_path)
+    assert not (tmp_path / "new").exists()
+    assert not [name for name in listing(tmp_path) if name.endswith("dataset.json")]
+    for command_ in (["inspect", tmp_path / "new"],
+                     ["train", "--data", tmp_path / "new", "--model", "logistic", "--out",
+                      tmp_path / "m"]):
+        refused(capfd, tmp_path, *command_, words=["new", "no such folder"])
+    answer(capfd, "prepare", large / "in.csv", "--out", tmp_path / "new")
+    assert not partial(tmp_path)
+    for name in listing(large / "whole"):
+        if (large / "whole" / name).is_file():
+            assert (tmp_path / "new" / name).read_bytes() == (large / "whole" / name).read_bytes()
+    assert listing(tmp_path / "new") == listing(large / "whole")

@@ -13,7 +13,7 @@ from mr_gradient.errors import DataError, UsageError
 
 KINDS = {"columns": {"a": "number", "b": "word"}, "header": True, "delimiter": ","}
 FINE = "a,b\n" + "".join(f"{at},x\n" for at in range(20))
-MEND = "; mend the row, or leave such rows out with --on-bad-row skip"
+MEND = "; mend the row, or leave such rows out with --on-bad-row skip --max-bad-rows N"
 
 
 def failure(kind, run, *arguments):
@@ -133,10 +133,10 @@ def test_a_quote_without_an_end_where_values_may_hold_line_breaks(tmp_path, monk
 @pytest.mark.parametrize(("text", "message"), [
     ("", ": must hold rows, found an empty file"),
     ("\ufeff\r\n  \n", ": must hold rows, found an empty file"),
-    ("a,b,a\n1,2,3\n", ", line 1: column names must differ, found 'a' twice; rename one, or say that "
-                       "there is no header"),
+    ("a,b,a\n1,2,3\n", ", line 1: column names must differ, found 'a' twice; rename one, or say "
+                       "--header no"),
     ("\na, ,c\n1,2,3\n", ", line 2: all columns must have a name, found none for column 2; name it, "
-                         "or say that there is no header"),
+                         "or say --header no"),
     ("a,b\r1,2\r", ", line 1: lines must end in LF or CRLF, found CR alone; convert it"),
     (b"a,\xe9\n1,2\n", ", line 1: must be text in UTF-8, has byte 0xe9 as byte 3 of the line; convert "
                        "the file"),

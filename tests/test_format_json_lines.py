@@ -16,7 +16,7 @@ from mr_gradient.errors import DataError, UsageError
 FINE = '{"a": 1, "b": "x", "c": true}\n{"c": false, "a": -2.5e3}\n\n{"b": null, "a": null}\n{}\n'
 FINE_COLUMNS = {"a": [1.0, -2500.0, None, None], "b": ["x", None, None, None],
                 "c": [1.0, 0.0, None, None]}
-MEND = "; mend the row, or leave such rows out with --on-bad-row skip"
+MEND = "; mend the row, or leave such rows out with --on-bad-row skip --max-bad-rows N"
 
 
 @pytest.mark.parametrize("change", [

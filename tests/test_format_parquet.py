@@ -121,7 +121,8 @@ def test_infinity_is_a_bad_row(tmp_path, size):
     with pytest.raises(DataError) as caught:
         read_table(FORMAT, path, size=size)
     assert str(caught.value) == (f"{path}, line 2, column 'b': must be a finite number, found 'inf'; "
-                                 "mend the row, or leave such rows out with --on-bad-row skip")
+                                 "mend the row, or leave such rows out with "
+                                 "--on-bad-row skip --max-bad-rows N")
     bad = BadRows(fail=False, limit=1)
     source = FORMAT.inspect([path], {})
     assert read_piece(FORMAT, FORMAT.pieces([path], source, 1 << 20)[0], source, bad) == (

@@ -10,20 +10,20 @@ from mr_gradient.commands.parser import add_runner, check_runner_options, comman
 
 _EXAMPLES = """\
   mr-gradient prepare data/digits.csv --out digits --test-fraction 0.2
-  mr-gradient prepare 'logs/part-*' --format csv --out clicks --transforms transforms.yaml
+  mr-gradient prepare 'logs/part-*' --out clicks --transforms transforms.yaml
   mr-gradient prepare day_0.gz --preset criteo --out clicks --num-cores 4
   mr-gradient prepare new.csv --out new --like model
 
 transforms.yaml, every line of which may be left out:
   target: bought
   columns:
-    age: [{impute: median}, standardize]    (also min_max, log1p, clip, pass, drop)
+    age: [{impute: median}, standardize]  (or min_max, log1p, clip, pass, drop)
     city: {one_hot: {cap: 50}}
     url: {hash: {bits: 18}}
     comment: {ngrams: {n: 2}}
   crosses:
     - {columns: [city, url], bits: 20}
-  numbers: standardize                      (columns that are not named)
+  numbers: standardize                    (of columns that are not named)
   words: one_hot
 """
 
@@ -54,6 +54,9 @@ def _add_reading(add) -> None:
     add("--width", type=int, metavar="N", help="number of features of libsvm (default: found out)")
     add("--first-index", type=int, choices=(0, 1),
         help="index of the first feature of libsvm (default: found out)")
+    add("--kind", action="append", type=_kind, metavar="COLUMN=KIND",
+        help="number or word, of a column of a table, again for each (default: found out)")
+    add("--image-size", type=_size, metavar="H,W", help="resize images to H x W pixels")
     add("--labels", metavar="FILE", help="labels of numpy and idx files (default: found by name)")
     add("--on-bad-row", default="fail", choices=("fail", "skip"),
         help="fail at the first (default), or leave them out and list them in DIR/rejects.jsonl")
@@ -71,8 +74,8 @@ def _add_features(add) -> None:
     add("--class-weight", default="", choices=("balanced",), help="make all classes weigh alike")
     add("--group", metavar="COLUMN", help="rows with the same value stay on one side of the split")
     add("--transforms", default="", metavar="FILE", help="YAML, as below (default: inferred)")
-    add("--numbers", metavar="TRANSFORM",
-        help="standardize, min_max or pass: of number columns that FILE does not name")
+    add("--numbers", choices=("standardize", "min_max", "pass"),
+        help="of number columns that FILE does not name (default: standardize)")
     add("--like", default="", metavar="DIR",
         help="read and transform as for this data set or model; nothing is fitted")
 
@@ -111,11 +114,29 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
             "shards": len(dataset.train) + len(dataset.held_out)}
 
 
+def _kind(text: str) -> tuple[str, str]:
+    column, _, kind = text.rpartition("=")
+    if not column or kind not in ("number", "word"):
+        raise argparse.ArgumentTypeError(f"must be COLUMN=number or COLUMN=word, found {text!r}")
+    return column, kind
+
+
+def _size(text: str) -> list[int]:
+    try:
+        height, width = map(int, text.split(","))
+        if min(height, width) > 0:
+            return [height, width]
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be HEIGHT,WIDTH in pixels, found {text!r}")
+
+
 def _format_options(options: argparse.Namespace) -> dict:
     """What was said about the files; nothing for what is to be found out."""
     header = None if options.header is None else options.header == "yes"
     asked = {"delimiter": options.delimiter, "header": header, "missing": options.missing,
              "multiline": options.multiline or None, "width": options.width,
-             "first_index": options.first_index,
+             "first_index": options.first_index, "columns": dict(options.kind or ()) or None,
+             "image_size": options.image_size,
              "labels": options.labels and os.path.abspath(options.labels)}
     return {name: value for name, value in asked.items() if value is not None}

@@ -9,8 +9,8 @@ from mr_gradient.commands.parser import add_runner, check_runner_options, comman
 from mr_gradient.progress import KINDS, on_stderr
 
 _EXAMPLES = """\
-  mr-gradient train --data digits --model softmax --out model --learning-rate 1
-  mr-gradient train --data digits --model mlp --hidden 64,32 --optimizer momentum --out network
+  mr-gradient train --data digits --model softmax --learning-rate 1 --out model
+  mr-gradient train --data digits --model mlp --hidden 64,32 --out network
 """
 
 

@@ -89,8 +89,9 @@ class Deal:
         with np.errstate(over="ignore"):
             y = labels.astype(self.label_dtype)
         if y.dtype.kind == "f" and not np.isfinite(y).all():
-            raise DataError(f"target {plan.labels.column!r}: has numbers beyond {self.label_dtype}; "
-                            "use --dtype float64")
+            row = int(np.argmin(np.isfinite(y)))
+            raise DataError(f"line {rows.line[row]}, target {plan.labels.column!r}: must fit "
+                            f"{self.label_dtype}, found {labels[row]:.6g}; use --dtype float64")
         return Examples(shard[order], x, y[order],
                         None if weight is None else weight.astype(np.float32)[order])
 
@@ -117,9 +118,11 @@ class Deal:
         if dense is not None and dense.dtype.kind == "f":
             finite = np.isfinite(dense)
             if not finite.all():
-                row = int(np.argmin(finite.all(axis=1)))
-                raise DataError(f"line {rows.line[row]}: has features that are not finite, or beyond "
-                                f"{self.dtype}; use --dtype float64, or clip")
+                row, feature = map(int, np.argwhere(~finite)[0])
+                advice = "--dtype float64, --numbers standardize, or clip in the transforms"
+                name = plan.feature_names()[feature]
+                raise DataError(f"line {rows.line[row]}, feature {name!r}: must fit {self.dtype}, "
+                                f"found a larger number; use {advice}")
         if self.layout == "dense":
             if features.sparse is None:
                 return dense

@@ -54,7 +54,7 @@ def write_segment(folder: str, name: str, parts: list[Examples]) -> list[tuple[i
     else:
         arrays["x"] = dealt([part.x for part in parts], cuts)
     path = os.path.join(folder, FOLDER, f"{name}.safetensors")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    storage.make_below(path)
     storage.write_atomically(path, tensors.to_chunks(arrays), sync=False)
     ends = (np.sum(each, axis=0) - sum(cut[0] for cut in each) for each in (cuts, stored))
     rows, numbers = (end.tolist() for end in ends)

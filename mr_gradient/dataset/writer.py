@@ -131,7 +131,7 @@ def write_tensors(folder: str, number: int, arrays: dict[str, np.ndarray | list[
     """Write a whole shard below ``folder`` from its tensors, as ``tensors.to_chunks`` takes them."""
     path = f"shards/{number:05d}.safetensors"
     full = os.path.join(folder, path)
-    os.makedirs(os.path.dirname(full), exist_ok=True)
+    storage.make_below(full)
     return ShardInfo(path, rows, *storage.write_hashed(full, tensors.to_chunks(arrays, metadata), sync))
 
 

@@ -49,5 +49,6 @@ def check_options(name: str, options: Iterable[str]) -> None:
     for option in options:
         if option not in _OPTIONS[name]:
             having = ", ".join(each for each in NAMES if option in _OPTIONS[each])
-            raise UsageError(f"--{option.replace('_', '-')}: is an option of {having or 'no format'}, "
-                             f"and the input is {name}")
+            called = {"columns": "kind"}.get(option, option.replace("_", "-"))
+            raise UsageError(f"--{called}: is an option of {having or 'no format'}, and the input is "
+                             f"{name}")

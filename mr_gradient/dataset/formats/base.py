@@ -32,7 +32,7 @@ class BadRows:
         where = f"{path}, line {line}" + (f", column {column!r}" if column else "")
         if self.fail:
             raise DataError(f"{where}: {wrong}, found {value!r}; mend the row, or leave such rows "
-                            "out with --on-bad-row skip")
+                            "out with --on-bad-row skip --max-bad-rows N")
         self.count += 1
         self.notes.append((path, line, column, value, wrong))
         if self.count > self.limit:

@@ -130,8 +130,8 @@ def first_look(path: str, data: bytes, layout: Layout, header: bool | None,
                declared: Collection[str], names: list[str] | None = None) -> FirstLook:
     """What the sample of a file tells; ``header`` None: find out.
 
-    A header is a first row that is all text, over rows that hold numbers, or over none, or that has
-    the names which the user ``declared``. Without one the columns are called ``names``.
+    A header is a first row that is all text, over rows that hold numbers, or over none that are right,
+    or that has the names which the user ``declared``. Without one the columns are called ``names``.
     Raises ``DataError``, or ``OpenQuoteError`` with the line from 0.
     """
     data = data.removeprefix(BYTE_ORDER_MARK)
@@ -148,7 +148,8 @@ def first_look(path: str, data: bytes, layout: Layout, header: bool | None,
     below = _look_at_columns(rows[1:], len(first), layout)
     if header is None:
         header = all(_is_text(cell, layout) for cell in first) and (
-            len(rows) == 1 or any(column.finite and column.kind == "number" for column in below)
+            not any(column.present for column in below)
+            or any(column.finite and column.kind == "number" for column in below)
             or (len(declared) > 0 and set(declared) <= set(first)))
     if header:
         return FirstLook(path, True, _names(path, line, first), below, line)
@@ -190,11 +191,11 @@ def _is_text(cell: str, layout: Layout) -> bool:
 def _names(path: str, line: int, names: list[str]) -> list[str]:
     if "" in names:
         raise DataError(f"{path}, line {line}: all columns must have a name, found none for column "
-                        f"{names.index('') + 1}; name it, or say that there is no header")
+                        f"{names.index('') + 1}; name it, or say --header no")
     repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
         raise DataError(f"{path}, line {line}: column names must differ, found {repeated[0]!r} "
-                        "twice; rename one, or say that there is no header")
+                        "twice; rename one, or say --header no")
     return names
 
 

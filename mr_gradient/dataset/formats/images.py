@@ -179,7 +179,7 @@ def _decoded(data: bytes, size: Sequence[int] | None, mode: str | None,
             if not resize and size is not None and found != list(size):
                 raise _BadImageError(f"{found[0]} x {found[1]}",
                                      f"an image must have {size[0]} x {size[1]} pixels (height x "
-                                     "width), as the first has, or all be resized by image_size")
+                                     "width), as the first has; --image-size resizes all")
             if image.mode not in _GREY + _COLOUR:
                 raise _BadImageError(image.mode, "an image must have 8 bits a channel")
             image.load()

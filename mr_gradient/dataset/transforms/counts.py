@@ -14,7 +14,8 @@ from mr_gradient.dataset.transforms.exact_json import text_from_json, whole_from
 CAP = 10_000
 #: Characters of the distinct words of a column, all together: long texts are not categories.
 _MOST_CHARACTERS = 1 << 22
-_LARGEST_WHOLE = 2.0 ** 53
+#: From here on, two different whole numbers may be one float64.
+LARGEST_WHOLE = 2.0 ** 53
 
 
 class WordCounts:
@@ -100,7 +101,7 @@ class WordCounts:
 
 def number_text(value: float) -> str:
     """The word that stands for a number: 3 for 3.0, else the shortest exact text."""
-    if value.is_integer() and abs(value) < _LARGEST_WHOLE:
+    if value.is_integer() and abs(value) < LARGEST_WHOLE:
         return str(int(value))
     return repr(value)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import Numbers, Rows, Words
-from mr_gradient.dataset.transforms.counts import as_words, in_order, number_text
+from mr_gradient.dataset.transforms.counts import LARGEST_WHOLE, as_words, in_order, number_text
 from mr_gradient.dataset.transforms.exact_json import list_from_json, text_from_json
 from mr_gradient.dataset.transforms.statistics import CLASSES, Statistics, column_of
 from mr_gradient.errors import DataError
@@ -52,6 +52,11 @@ class Labels:
         if len(words.counts) < 2:
             raise DataError(f"target {column!r}: needs two classes or more, found only "
                             f"{min(words.counts)!r}")
+        largest = max(map(float, words.counts), key=abs) if numeric else 0.0
+        if abs(largest) >= LARGEST_WHOLE:
+            raise DataError(f"target {column!r}: numbers that are classes must be below 2**53, found "
+                            f"{largest:.17g}: larger ones may be equal as float64; read them as text, "
+                            f"with --kind {column}=word")
         return cls(column, kind, tuple(in_order(words.counts)))
 
     @cached_property

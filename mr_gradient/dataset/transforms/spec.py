@@ -115,7 +115,8 @@ class Spec:
             step = steps[0][0] if steps else "pass"
             if source.columns[name] == "word" and step in number_steps.STEPS:
                 raise UsageError(f"columns: {name}: {step} needs numbers, and the column holds words; "
-                                 "use one_hot, hash, ngrams or drop")
+                                 "use one_hot, hash, ngrams or drop, or read it as numbers with "
+                                 f"--kind {name}=number")
         for cross in self.crosses:
             known_only("crosses", cross["columns"], source.columns, "column")
             leak = set(cross["columns"]) & set(taken)
