@@ -32,6 +32,7 @@ NETWORKS = {
     "everything": network((3, 12, 12), EVERYTHING),
     "values": network((1, 12, 12), EVERYTHING, 1, "squared"),
     "two classes, one output": network((1, 12, 12), EVERYTHING, 1, "logistic"),
+    "views first": Network(6, 3, ("flatten", "dropout", "relu", {"dense": 3})),
     "relu last": Network(6, 3, ({"dense": 3}, "relu")),
     "tanh last": Network(6, 1, ({"dense": 1}, "tanh"), "squared"),
 }

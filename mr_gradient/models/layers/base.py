@@ -75,6 +75,8 @@ class Layer:
     name: ClassVar[str]
     #: Backward reads what forward returned, so the next layer must not write over it.
     keeps_output: ClassVar[bool] = False
+    #: Forward may return its input or a view of it, for which the same holds as for the input.
+    may_return_input: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for each in fields(self):

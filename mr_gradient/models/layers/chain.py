@@ -85,10 +85,8 @@ class Chain:
         """Outputs (n, ...), and whether they may be written over."""
         for number in self._order:
             layer = self.layers[number]
-            y = layer.forward(x, workspace.inner(str(number)), overwrite)
-            # A layer that returns its input, or a view of it, passes on what holds for that.
-            overwrite = not layer.keeps_output and (overwrite or not np.may_share_memory(x, y))
-            x = y
+            x = layer.forward(x, workspace.inner(str(number)), overwrite)
+            overwrite = not layer.keeps_output and (overwrite or not layer.may_return_input)
         return x, overwrite
 
     def backward(self, dy: np.ndarray, workspace: Workspace, wanted: bool = False) -> np.ndarray | None:

@@ -11,8 +11,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from mr_gradient.models.layers.base import Workspace
 
-#: The columns of a group of images fill at most this many bytes, or are those of one image: they
-#: are written and read at once, and should stay in the second-level cache.
+#: The columns of a group of images, with what comes of them, fill at most this many bytes, or are
+#: those of one image: they are written and read at once, and should stay in the second-level cache.
 GROUP_BYTES = 1 << 20
 
 #: A kernel's row of fewer numbers is too short a run to copy: there, numbers of the same place in

@@ -79,15 +79,18 @@ class Conv2d(Layer):
         total = workspace.parameters["weight"].size // self.groups
         return workspace.array(role, (self.groups, size, total // size))
 
-    def _groups(self, images: np.ndarray, y: np.ndarray, workspace: Workspace) -> Iterator[tuple]:
-        """Cut inputs and outputs (n, ...) into few images, whose columns fit the cache.
+    def _groups(self, images: np.ndarray, y: np.ndarray, of_outputs: bool,
+                workspace: Workspace) -> Iterator[tuple]:
+        """Cut inputs and outputs (n, ...) into few images: their columns, and those of the outputs
+        if ``of_outputs``, fit the cache together with the outputs.
 
         Yields the slice of images, that of the rows of the matrix, the group's number and the
         slices of its input and output channels.
         """
         places = y.shape[1] * y.shape[2]
         channels, out = images.shape[3] // self.groups, self.out // self.groups
-        numbers = self.kernel[0] * self.kernel[1] * max(channels, out) * places
+        of_place = self.kernel[0] * self.kernel[1] * (max(channels, out) if of_outputs else channels)
+        numbers = (of_place + out) * places
         step = max(1, GROUP_BYTES // (numbers * workspace.dtype.itemsize))
         for lo in range(0, len(images), step):
             hi = min(lo + step, len(images))
@@ -103,7 +106,7 @@ class Conv2d(Layer):
         y = workspace.array("y", (len(x), *sizes, self.out))
         rows = y.reshape(-1, self.out)
         ahead = self._matrix("ahead", x.shape[3] // self.groups, workspace)
-        for images, places, group, inputs, outputs in self._groups(padded, y, workspace):
+        for images, places, group, inputs, outputs in self._groups(padded, y, False, workspace):
             matrix = columns(padded[images, ..., inputs], self.kernel, self.stride, workspace)
             np.matmul(matrix, ahead[group], out=rows[places, outputs])
             if self.bias:
@@ -117,7 +120,7 @@ class Conv2d(Layer):
         of_weight = self._matrix("dW", channels, workspace)
         of_group = workspace.array("dW of few images", of_weight.shape[1:])
         dx = workspace.array("dx", shape) if wanted else None
-        for images, places, group, inputs, outputs in self._groups(padded, dy, workspace):
+        for images, places, group, inputs, outputs in self._groups(padded, dy, wanted, workspace):
             matrix = columns(padded[images, ..., inputs], self.kernel, self.stride, workspace)
             of_weight[group] += np.matmul(matrix.T, rows[places, outputs], out=of_group)
             if wanted and self._flips:

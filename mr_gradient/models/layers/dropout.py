@@ -21,6 +21,7 @@ class Dropout(Layer):
     """
 
     name = "dropout"
+    may_return_input = True
     rate: float = option(number(0, 1, "a number from 0 to below 1"), 0.5)
 
     def prepare(self, workspace: Workspace, shape: Shape) -> None:

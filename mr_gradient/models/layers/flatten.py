@@ -15,6 +15,7 @@ class Flatten(Layer):
     """Turns the channels, which lie last inside the network, to the front."""
 
     name = "flatten"
+    may_return_input = True
 
     def output_shape(self, shape: Shape) -> Shape:
         return (prod(shape),)
