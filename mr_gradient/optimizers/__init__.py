@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mr_gradient.errors import UsageError
 from mr_gradient.optimizers.adaptive import Adagrad, Adam, AdamW, RMSProp
-from mr_gradient.optimizers.base import Optimizer
+from mr_gradient.optimizers.base import EachGradient, Optimizer, Search
+from mr_gradient.optimizers.lbfgs import LBFGS
+from mr_gradient.optimizers.newton import Newton
+from mr_gradient.optimizers.owlqn import OWLQN
 from mr_gradient.optimizers.sgd import GradientDescent, Momentum, Nesterov
 
 #: Whoever adds an optimizer adds a file and a line here.
@@ -12,6 +17,9 @@ REGISTRY: dict[str, type] = {
     "gd": GradientDescent, "momentum": Momentum, "nesterov": Nesterov, "adagrad": Adagrad,
     "rmsprop": RMSProp, "adam": Adam, "adamw": AdamW,
 }
+
+#: Batch optimizers, asked between jobs where the next shall evaluate the objective.
+SEARCHES: dict[str, type] = {"lbfgs": LBFGS, "owlqn": OWLQN, "newton": Newton}
 
 
 def create(name: str, options: dict) -> Optimizer:
@@ -21,6 +29,21 @@ def create(name: str, options: dict) -> Optimizer:
     """
     if name not in REGISTRY:
         raise UsageError(f"--optimizer {name}: must be one of {', '.join(REGISTRY)}")
-    kind = REGISTRY[name]
+    return _make(REGISTRY[name], options)
+
+
+def search(name: str, options: dict) -> Search:
+    """The search ``name``, or the optimizer of this name as one; ``options`` as for ``create``.
+
+    ``owlqn`` needs ``l1`` and ``penalized``.
+    """
+    if name in SEARCHES:
+        return _make(SEARCHES[name], options)
+    if name not in REGISTRY:
+        raise UsageError(f"--optimizer {name}: must be one of {', '.join([*REGISTRY, *SEARCHES])}")
+    return EachGradient(create(name, options))
+
+
+def _make(kind: type, options: dict) -> Any:
     return kind(**{key: value for key, value in options.items()
                    if key in kind.__dataclass_fields__ and value is not None})
