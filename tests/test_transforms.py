@@ -237,3 +237,10 @@ def test_against_scikit_learn_hashing():
     found = sum(dense(Hash((name,), 8).apply(rows)) for name in ("w", "v"))
     expected = FeatureHasher(256).transform([{"w": a, "v": b} for a, b in zip(words, words[::-1])])
     assert (found == expected.toarray()).all()
+
+
+def test_logarithms_of_counts_are_looked_up_and_the_same():
+    values = np.concatenate([np.arange(70_000.0), [-0.5, -0.0, 1e300, -1, -2, np.nan, np.inf, 0.25]])
+    one_by_one = np.array([log1p(np.array([value, 0.5, 0.5]))[0] for value in values])
+    assert log1p(values).tobytes() == one_by_one.tobytes()
+    np.testing.assert_allclose(one_by_one[:70_000], np.log1p(np.arange(70_000.0)), rtol=1e-15)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from mr_gradient.dataset import csr
-from mr_gradient.dataset.columns import Rows, Sparse, Words, select
+from mr_gradient.dataset.columns import Rows, Sparse, Words
 from mr_gradient.dataset.csr import CsrRows
 from mr_gradient.dataset.strata import range_of
 from mr_gradient.dataset.transforms.plan import Plan
@@ -75,13 +75,7 @@ class Deal:
         shard = self.shard_of(plan, piece, rows, labels)
         few = self.shards + self.held_shards <= 1 << 16
         order = np.argsort(shard.astype(np.uint16) if few else shard, kind="stable")
-        needed = Rows({name: rows.columns[name] for name in plan.columns if name in rows.columns},
-                      rows.features, rows.number, rows.line)
-        try:
-            x = self._features(plan, select(needed, order))
-        except DataError:
-            self._features(plan, needed)  # says the same of the first row in the file
-            raise
+        x = self._features(plan, rows, order)
         weight = plan.weight(rows)
         if self.class_weights is not None:
             factors = np.array(self.class_weights)[labels]
@@ -109,7 +103,8 @@ class Deal:
         return np.where(held, self.shards + hashes % np.uint64(max(1, self.held_shards)),
                         hashes % np.uint64(self.shards)).astype(np.int64)
 
-    def _features(self, plan: Plan, rows: Rows) -> np.ndarray | CsrRows:
+    def _features(self, plan: Plan, rows: Rows, order: np.ndarray) -> np.ndarray | CsrRows:
+        """Features of the rows, put into ``order``."""
         features = plan.apply(rows, np.float64 if self.dtype == "float64" else np.float32)
         dense = features.dense
         if dense is not None and dense.dtype != self.dtype:
@@ -123,14 +118,16 @@ class Deal:
                 name = plan.feature_names()[feature]
                 raise DataError(f"line {rows.line[row]}, feature {name!r}: must fit {self.dtype}, "
                                 f"found a larger number; use {advice}")
+        dense = None if dense is None else dense[order]
+        sparse = None if features.sparse is None else features.sparse.at(order)
         if self.layout == "dense":
-            if features.sparse is None:
+            if sparse is None:
                 return dense
-            filled = np.zeros((len(rows.number), features.sparse.width), self.dtype)
-            row = np.repeat(np.arange(len(filled)), np.diff(features.sparse.indptr))
-            filled[row, features.sparse.indices] = features.sparse.values
+            filled = np.zeros((len(order), sparse.width), self.dtype)
+            row = np.repeat(np.arange(len(filled)), np.diff(sparse.indptr))
+            filled[row, sparse.indices] = sparse.values
             return filled if dense is None else np.hstack([dense, filled])
-        return _csr(dense, features.sparse, np.dtype(self.dtype))
+        return _csr(dense, sparse, np.dtype(self.dtype))
 
 
 def row_keys(piece: int, rows: Rows) -> np.ndarray:
@@ -162,13 +159,15 @@ def _csr(dense: np.ndarray | None, sparse: Sparse | None, dtype: np.dtype) -> Cs
     if rows and (others == others[0]).all():
         # As hashed columns give them, a table; it takes a third of the time.
         place = np.empty((rows, before + others[0]), kind)
-        value, kept = np.empty(place.shape, dtype), np.ones(place.shape, bool)
-        place[:, :before], value[:, :before], kept[:, :before] = np.arange(before), dense, stored
+        value = np.empty(place.shape, dtype)
+        place[:, :before], value[:, :before] = np.arange(before), dense
         place[:, before:] = sparse.indices.reshape(rows, -1)
         place[:, before:] += kind.type(before)
         value[:, before:] = sparse.values.reshape(rows, -1)
         if stored.all():
             return CsrRows(indptr, place.reshape(-1), value.reshape(-1), width)
+        kept = np.ones(place.shape, bool)
+        kept[:, :before] = stored
         return CsrRows(indptr, place[kept], value[kept], width)
     place, value = np.empty(indptr[-1], kind), np.empty(indptr[-1], dtype)
     row, column = np.nonzero(stored)

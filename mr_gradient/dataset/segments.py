@@ -70,10 +70,7 @@ def assemble(folder: str, number: int, segments: list[Segment], deal: Deal) -> S
         return [file[name][segment.first:segment.last] if stored
                 else file[name][segment.start:segment.stop] for file, segment in zip(files, segments)]
 
-    arrays: dict[str, np.ndarray | list[np.ndarray]] = {
-        "y": joined("y") or np.empty(0, deal.label_dtype)}
-    if deal.weighted:
-        arrays["weight"] = joined("weight") or np.empty(0, np.float32)
+    arrays: dict[str, np.ndarray | list[np.ndarray]] = {}
     metadata: dict[str, str] = {}
     if deal.layout == "dense":
         arrays["x"] = joined("x") or np.empty((0, deal.width), deal.dtype)
@@ -87,5 +84,8 @@ def assemble(folder: str, number: int, segments: list[Segment], deal: Deal) -> S
             metadata["values"] = "ones"
         else:
             arrays["values"] = values
+    arrays["y"] = joined("y") or np.empty(0, deal.label_dtype)
+    if deal.weighted:
+        arrays["weight"] = joined("weight") or np.empty(0, np.float32)
     return write_tensors(folder, number, arrays, {**metadata, "scale": repr(deal.scale)},
                          sum(segment.stop - segment.start for segment in segments), sync=False)

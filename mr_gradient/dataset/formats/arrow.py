@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mr_gradient.dataset.columns import Texts, Words
+from mr_gradient.dataset.columns import RowTexts, Texts, Words
 from mr_gradient.errors import UsageError
 
 #: What a format's first look at a file reads, to tell numbers from words.
@@ -72,12 +72,22 @@ def words(array: Any, tidy: Callable[[list[str]], list[str | None]] | None = Non
 
 
 def words_as_parsed(array: Any) -> Words:
-    """``words`` of a dictionary that a parser has just made: its texts differ, and rows hold all."""
-    return Words(_codes(array), _texts(array.dictionary))
+    """A string array that a parser has just made, null where missing, as ``Words``."""
+    def encoded() -> tuple[np.ndarray, Texts]:
+        found = array.dictionary_encode()
+        return _codes(found), _texts(found.dictionary)
+
+    texts, missing = _texts(array), np.zeros(len(array), bool)
+    if array.null_count:
+        missing = array.is_null().to_numpy(zero_copy_only=False)
+        if np.diff(texts.starts)[missing].any():  # there may be anything where the value is null
+            return Words(*encoded())
+        texts = Texts(texts.letters, np.append(texts.starts[:-1][~missing], texts.starts[-1:]))
+    return Words.of_rows(RowTexts(texts, missing, encoded))
 
 
 def _texts(array: Any) -> Texts:
-    """A string array without nulls, not copied."""
+    """A string array, not copied."""
     _, starts, letters = array.buffers()
     return Texts(np.frombuffer(letters or b"", np.uint8),
                  np.frombuffer(starts, np.int32, len(array) + 1, 4 * array.offset)

@@ -46,7 +46,7 @@ class Layout:
         import pyarrow as pa
         from pyarrow import csv
 
-        types = {"number": pa.float64(), "word": pa.dictionary(pa.int32(), pa.string())}
+        types = {"number": pa.float64(), "word": pa.string()}
         return (csv.ParseOptions(delimiter=self.delimiter),
                 csv.ConvertOptions(
                     column_types={name: types[kind] for name, kind in self.columns.items()},

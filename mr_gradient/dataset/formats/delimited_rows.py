@@ -80,7 +80,7 @@ def read_block(data: bytes, layout: Layout) -> tuple[dict[str, Numbers | Words],
             columns[name] = Numbers(values)
         else:
             # The values that stand for none are out already, unless there are spaces around them.
-            columns[name] = (arrow.words(array, layout.tidy) if arrow.holds_spaces(array.dictionary)
+            columns[name] = (arrow.words(array, layout.tidy) if arrow.holds_spaces(array)
                              else arrow.words_as_parsed(array))
     return columns, table.num_rows
 

@@ -75,15 +75,21 @@ def _finished(state: np.ndarray, lengths: np.ndarray | np.uint32) -> np.ndarray:
 
 def bucket_and_sign(words: Sequence[str] | Texts, bits: int, seed: int = 0,
                     prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Buckets (words,) int64 below 2**bits, and signs (words,) float64, 1 or -1, of ``prefix`` and
-    each word.
+    """Buckets (words,) int32 below 2**bits, and signs (words,) float32, 1 or -1, of ``prefix`` and
+    each word; ``bits`` is at most 30.
 
     Weinberger et al. 2009: the sign makes collisions cancel on average. Bucket and sign are those of
     scikit-learn's ``FeatureHasher``: of the signed hash, the absolute value modulo 2**bits and the
     sign.
     """
-    signed = murmur3_32(words, seed, prefix).view(np.int32).astype(np.int64)
-    return np.abs(signed) & ((1 << bits) - 1), np.where(signed >= 0, 1.0, -1.0)
+    hashes = murmur3_32(words, seed, prefix)
+    # The absolute value of -2**31 stays what it is, and its lower bits are 0 as those of 2**31.
+    bucket = np.abs(hashes.view(np.int32))
+    bucket &= np.int32((1 << bits) - 1)
+    # The highest bit is the sign of a float32, too; the rest of 1.0 is 0x3F800000.
+    hashes &= np.uint32(0x80000000)
+    hashes |= np.uint32(0x3F800000)
+    return bucket, hashes.view(np.float32)
 
 
 def _four_bytes(raw: np.ndarray, at: np.ndarray) -> np.ndarray:

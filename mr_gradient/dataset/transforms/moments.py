@@ -24,6 +24,8 @@ from mr_gradient.dataset.transforms.exact_json import (
 _COUNTS = ("missing", "infinite", "zeros")
 _FLOATS = ("minimum", "maximum", "mean", "m2")
 _BLOCK_VALUES = 1 << 16
+#: Of columns that are counted one by one.
+_BLOCK_BYTES = 1 << 22
 
 
 @dataclass
@@ -99,7 +101,8 @@ class ColumnMoments:
     def __init__(self, start: Moments) -> None:
         """Go on from ``start``, in a new block."""
         self._counted = start
-        self._block = np.empty((len(start.mean), _rows_at_a_time(len(start.mean))))
+        k = len(start.mean)
+        self._block = np.empty((k, min(max(_BLOCK_BYTES // (8 * max(k, 1)), 256), 8192)))
         self._filled = 0
 
     def add(self, columns: list[np.ndarray]) -> None:
@@ -119,7 +122,7 @@ class ColumnMoments:
         """Of all rows until now."""
         if not self._filled:
             return self._counted
-        return self._counted.merge(_of_block(self._block[:, :self._filled], axis=1))
+        return self._counted.merge(_of_rows(self._block[:, :self._filled]))
 
 
 def of_matrix(matrix: np.ndarray) -> Moments:
@@ -131,9 +134,9 @@ def of_matrix(matrix: np.ndarray) -> Moments:
         part = matrix[start:start + step]
         if width < 64:  # along long rows
             block = np.ascontiguousarray(part.T, np.float64)
-            moments = moments.merge(_of_block(block, axis=1))
+            moments = moments.merge(_of_rows(block))
         else:
-            moments = moments.merge(_of_block(np.ascontiguousarray(part, np.float64), axis=0))
+            moments = moments.merge(_of_columns(np.ascontiguousarray(part, np.float64)))
     return moments
 
 
@@ -142,37 +145,70 @@ def _rows_at_a_time(columns: int) -> int:
     return min(max(_BLOCK_VALUES // max(columns, 1), 32), 8192)
 
 
-def _of_block(values: np.ndarray, axis: int) -> Moments:
-    """Moments along ``axis`` of a block (k, rows) or (rows, k), float64, at least one row."""
-    rows = values.shape[axis]
+def _of_rows(values: np.ndarray) -> Moments:
+    """Moments of the rows of a block (k, n), float64, k and n at least 1.
+
+    One after another, each stays in the first-level cache, and what is missing is taken out: this is
+    twice as fast as all at once.
+    """
+    with np.errstate(all="ignore"):
+        found = [_of_row(row) for row in values]
+    return Moments(values.shape[1], *map(np.array, zip(*found)))
+
+
+def _of_row(values: np.ndarray) -> tuple[int, int, int, float, float, bool, float, float]:
+    """``Moments`` of one column, (n,), in the order of its fields, without ``rows``."""
     finite = np.isfinite(values)
-    zeros = np.count_nonzero(values == 0.0, axis=axis)
+    count, missing, infinite = np.count_nonzero(finite), 0, 0
+    if count < len(values):
+        missing = np.count_nonzero(np.isnan(values))
+        infinite = len(values) - count - missing
+        values = values[finite]
+    if not count:
+        return missing, infinite, 0, np.inf, -np.inf, True, 0.0, 0.0
+    zeros = np.count_nonzero(values == 0.0)
+    # 0.0 turns -0.0 into 0.0: which of the two comes out of min and max is the machine's.
+    minimum, maximum = float(values.min()) + 0.0, float(values.max()) + 0.0
+    whole = bool((np.rint(values) == values).all())
+    if minimum == maximum:  # deviations that are rounding only would pass for a variance
+        return missing, infinite, zeros, minimum, maximum, whole, minimum, 0.0
+    mean = values.sum() / count
+    deviation = values - mean
+    lost = deviation.sum()  # what rounding the mean lost
+    deviation *= deviation
+    m2 = max(float(deviation.sum() - lost * lost / count), 0.0)
+    return missing, infinite, zeros, minimum, maximum, whole, float(mean + lost / count) + 0.0, m2
+
+
+def _of_columns(values: np.ndarray) -> Moments:
+    """Moments of the columns of a block (n, k), float64, n at least 1."""
+    rows = len(values)
+    finite = np.isfinite(values)
+    zeros = np.count_nonzero(values == 0.0, axis=0)
     if finite.all():
         count = np.full(len(zeros), rows)
         missing = np.zeros_like(count)
         bad = None
-        minimum, maximum = values.min(axis), values.max(axis)
+        minimum, maximum = values.min(0), values.max(0)
     else:
-        count = np.count_nonzero(finite, axis=axis)
-        missing = np.count_nonzero(np.isnan(values), axis=axis)
+        count = np.count_nonzero(finite, axis=0)
+        missing = np.count_nonzero(np.isnan(values), axis=0)
         bad = ~finite
-        minimum = np.where(bad, np.inf, values).min(axis)
-        maximum = np.where(bad, -np.inf, values).max(axis)
+        minimum = np.where(bad, np.inf, values).min(0)
+        maximum = np.where(bad, -np.inf, values).max(0)
         values = np.where(bad, 0.0, values)
     divisor = np.maximum(count, 1)
     with np.errstate(all="ignore"):
-        whole = (np.rint(values) == values).all(axis)
-        mean = values.sum(axis) / divisor
-        deviation = values - np.expand_dims(mean, axis)
+        whole = (np.rint(values) == values).all(0)
+        mean = values.sum(0) / divisor
+        deviation = values - mean
         if bad is not None:
             deviation = np.where(bad, 0.0, deviation)
-        lost = deviation.sum(axis)  # what rounding the mean lost
+        lost = deviation.sum(0)
         deviation *= deviation
-        m2 = np.maximum(deviation.sum(axis) - lost * lost / divisor, 0.0)
+        m2 = np.maximum(deviation.sum(0) - lost * lost / divisor, 0.0)
         mean = mean + lost / divisor
-    # Exact for a constant column: deviations that are rounding only would pass for a variance.
     constant = minimum == maximum
     mean, m2 = np.where(constant, minimum, mean), np.where(constant, 0.0, m2)
-    # 0.0 turns -0.0 into 0.0: which of the two comes out of min and max is the machine's.
     return Moments(rows, missing, rows - count - missing, zeros, minimum + 0.0, maximum + 0.0, whole,
                    mean + 0.0, m2)

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from mr_gradient.dataset.columns import Source
 from mr_gradient.dataset.transforms import number_steps
-from mr_gradient.dataset.transforms.counts import CAP
+from mr_gradient.dataset.transforms.counts import CAP, RANKED_CAP
 from mr_gradient.dataset.transforms.labels import KINDS as TARGET_TYPES
 from mr_gradient.dataset.transforms.matrix_steps import KINDS as MATRIX_KINDS
 from mr_gradient.dataset.transforms.options import read_options, read_step
@@ -153,7 +153,7 @@ class Spec:
             steps = self.steps(name, source.columns[name])
             first = steps[0] if steps else ("", {})
             if first[0] == "one_hot":
-                counted[name] = max(CAP, first[1]["cap"])
+                counted[name] = max(RANKED_CAP, first[1]["cap"])
             elif source.columns[name] == "number" and (steps is None
                                                        or first[0] in ("", *number_steps.STEPS)):
                 asked, sketched = self.chain(name).series(name)

@@ -140,12 +140,19 @@ class Hash:
         return one_a_row(bucket[code], value, self.width)
 
     def _of_column(self, words: Words) -> Sparse:
-        bucket, sign = bucket_and_sign(words.texts, self.bits, self.seed, f"{self.columns[0]}=")
-        # The last entry is what code -1 finds. All are small enough for 32 bits.
-        bucket, sign = (np.append(each, missing).astype(kind) for each, missing, kind in zip(
-            (bucket, sign), self._missing, (np.int32, np.float32)))
-        value = sign[words.codes] if self.signed else np.ones(len(words.codes), np.float32)
-        return one_a_row(bucket[words.codes], value, self.width)
+        each, prefix = words.each, f"{self.columns[0]}="
+        if each is None:
+            found = bucket_and_sign(words.texts, self.bits, self.seed, prefix)
+            # The last entry is what code -1 finds.
+            bucket, sign = (np.append(table, missing)[words.codes]
+                            for table, missing in zip(found, self._missing))
+        else:  # to hash a text of every row takes less than to find those that differ
+            bucket, sign = bucket_and_sign(each.present, self.bits, self.seed, prefix)
+            if each.missing.any():
+                rows = np.where(each.missing, -1, np.cumsum(~each.missing) - 1)
+                bucket, sign = (np.append(table, missing)[rows]
+                                for table, missing in zip((bucket, sign), self._missing))
+        return one_a_row(bucket, sign if self.signed else np.ones_like(sign), self.width)
 
     @cached_property
     def _missing(self) -> tuple[np.ndarray, np.ndarray]:
