@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -62,7 +63,7 @@ class Network:
             raise UsageError(f"layers: the last one must give {self.outputs} numbers, an output each; "
                              f"found {described(found)}; end the list with {{dense: {self.outputs}}}")
 
-    @property
+    @cached_property
     def _chain(self) -> Chain:
         return chain(self.layers, self.input_shape or (self.features,))
 

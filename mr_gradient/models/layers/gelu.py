@@ -2,7 +2,7 @@
 
 The exact form needs the error function, which numpy lacks. This one follows W. J. Cody, "Rational
 Chebyshev Approximations for the Error Function", Mathematics of Computation 23 (1969): three ranges,
-each a quotient of polynomials, correct to a few units in the last place of float64.
+each a quotient of polynomials, correct to four units in the last place.
 """
 
 from __future__ import annotations
