@@ -287,7 +287,7 @@ def test_the_cubic_through_a_cubics_ends_has_its_minimum():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"memory": 0}, "--memory 0: must be"), ({"trials": 0}, "--trials 0: must be"),
-    ({"steps": 0}, "--steps 0: must be"),
+    ({"steps": 0}, "--steps 0: must be"), ({"steps": 6}, "--steps 6: must be at most 5"),
     ({"gradient_tolerance": -1}, "--gradient-tolerance -1: must be")])
 def test_options_are_checked(options, message):
     with pytest.raises(UsageError, match=message):

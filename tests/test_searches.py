@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from search_problems import Softmax, digits, parabola, random_logistic
+from search_problems import Softmax, digits, drive, parabola, random_logistic
 
 from mr_gradient import optimizers
 from mr_gradient.errors import UsageError
@@ -67,6 +67,25 @@ def test_updates_are_pure_and_keep_the_type(search, dtype):
             np.testing.assert_array_equal(array, others[name])
         assert new.dtype == dtype
         parameters, state = new, after
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "owlqn", "newton"])
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_search_ends_whatever_it_is_told(name, seed, dtype):
+    """Objectives, gradients and Hessians drawn at random, some of them not finite."""
+    generator = np.random.default_rng(seed)
+
+    def liar(w):
+        bad = generator.choice([0.0, np.nan, np.inf, -np.inf], p=[0.94, 0.02, 0.02, 0.02])
+        hessian = generator.normal(size=(12, 12))
+        return Evaluation(generator.exponential() + bad,
+                          generator.normal(size=12).astype(dtype), hessian + hessian.T)
+
+    search = {**EXAMPLES, "owlqn": OWLQN(0.1, penalized=((0, 9),))}[name]
+    run = drive(search, liar, np.ones(12, dtype), jobs=2000)
+    assert run.reason
+    assert np.isfinite(run.parameters).all()
 
 
 @every_search

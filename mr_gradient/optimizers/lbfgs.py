@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mr_gradient.errors import UsageError
 from mr_gradient.optimizers import curvature, ending, line_search
 from mr_gradient.optimizers.base import Evaluation
 from mr_gradient.optimizers.curvature import Curvature
@@ -63,6 +64,8 @@ class LBFGS:
         check_not_negative("gradient_tolerance", self.gradient_tolerance)
         check_not_negative("objective_tolerance", self.objective_tolerance)
         check_positive("steps", self.steps, 1)
+        if self.steps > len(line_search.LATER):
+            raise UsageError(f"--steps {self.steps}: must be at most {len(line_search.LATER)}")
         check_positive("trials", self.trials, 1)
 
     def init(self, parameters: np.ndarray) -> LBFGSState:

@@ -97,8 +97,8 @@ class OWLQN:
             return []
         if math.isnan(state.objective):
             return [parameters]
-        downhill = -self._pseudo_gradient(state.gradient, parameters)
-        orthant = np.where(parameters == 0, np.sign(downhill), np.sign(parameters))
+        uphill = self._pseudo_gradient(state.gradient, parameters)
+        orthant = np.where(parameters == 0, -np.sign(uphill), np.sign(parameters))
         free = self._strengths(parameters) == 0
         points = []
         for step in self._steps(state):
@@ -190,45 +190,45 @@ class OWLQN:
         """Shorter steps, until all that can lower the objective measurably have been in vain."""
         tried = -math.log2(min(self._steps(state)))
         halvings = int(tried) + 1
-        downhill = self._pseudo_gradient(state.gradient, parameters)
-        decrease = -curvature.dot(downhill, state.direction) * 0.5 ** halvings
+        uphill = self._pseudo_gradient(state.gradient, parameters)
+        decrease = -curvature.dot(uphill, state.direction) * 0.5 ** halvings
         noise = ending.rounding(state.objective, state.gradient.dtype)
         if halvings <= _HALVINGS and (decrease > noise or halvings <= _HALVINGS_IN_NOISE):
             return state._replace(halvings=halvings)
         if not state.curvature.steps:
             return state._replace(progress=state.progress._replace(ended=ending.STALLED))
-        return self._along_gradient(state, downhill)
+        return self._along_gradient(state, uphill)
 
     def _towards(self, state: OWLQNState, parameters: np.ndarray) -> OWLQNState:
         """With the direction of a new search."""
         if state.progress.ended:
             return state
-        downhill = self._pseudo_gradient(state.gradient, parameters)
+        uphill = self._pseudo_gradient(state.gradient, parameters)
         at_zero = (parameters == 0) & (self._strengths(parameters) > 0)
-        direction = _among(state.curvature, downhill, ~(at_zero & (downhill == 0)))
-        direction[at_zero & (direction * downhill >= 0)] = 0
-        slope = curvature.dot(downhill, direction)
+        direction = _among(state.curvature, uphill, ~(at_zero & (uphill == 0)))
+        direction[at_zero & (direction * uphill >= 0)] = 0
+        slope = curvature.dot(uphill, direction)
         if not (math.isfinite(slope) and slope < 0):
-            return self._along_gradient(state, downhill)
+            return self._along_gradient(state, uphill)
         return state._replace(direction=direction, halvings=0)
 
-    def _along_gradient(self, state: OWLQNState, downhill: np.ndarray) -> OWLQNState:
+    def _along_gradient(self, state: OWLQNState, uphill: np.ndarray) -> OWLQNState:
         """Steepest descent, forgetting all pairs: scaled by the newest, or as long as the last step,
         or of unit length."""
         length = math.sqrt(curvature.dot(state.direction, state.direction)) or 1.0
         size = (curvature.scaling(state.curvature) if state.curvature.steps
-                else length / math.sqrt(curvature.dot(downhill, downhill)))
-        return state._replace(direction=curvature.combine(np.array([-size]), [downhill]),
+                else length / math.sqrt(curvature.dot(uphill, uphill)))
+        return state._replace(direction=curvature.combine(np.array([-size]), [uphill]),
                               curvature=curvature.empty(self.memory), halvings=0)
 
 
-def _among(remembered: Curvature, downhill: np.ndarray, free: np.ndarray) -> np.ndarray:
+def _among(remembered: Curvature, uphill: np.ndarray, free: np.ndarray) -> np.ndarray:
     """The quasi-Newton direction among the coordinates that are ``free`` (size,), 0 elsewhere."""
-    direction = np.zeros_like(downhill)
+    direction = np.zeros_like(uphill)
     if remembered.steps:
         among = remembered if free.all() else curvature.restrict(remembered, free)
         if among.steps:
-            direction[free] = curvature.direction(among, downhill[free])
+            direction[free] = curvature.direction(among, uphill[free])
     return direction
 
 
