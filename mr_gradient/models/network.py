@@ -23,6 +23,10 @@ _BYTES_AT_ONCE = 4 << 20
 #: Fewer would make products of dense layers too thin.
 _LEAST_AT_ONCE = 16
 
+#: Workspaces that wait for the next call; those of the networks used least recently go.
+_STORED = 4
+_store: dict[tuple[Network, np.dtype], Workspace] = {}
+
 
 @dataclass(frozen=True)
 class Network:
@@ -138,8 +142,3 @@ class Network:
         while len(_store) >= _STORED:
             _store.pop(next(iter(_store.copy())), None)
         _store[self, dtype] = workspace
-
-
-#: Workspaces that wait for the next call; those of the networks used least recently go.
-_STORED = 4
-_store: dict[tuple[Network, np.dtype], Workspace] = {}

@@ -1,7 +1,8 @@
 """im2col: the windows that a kernel sees, as the rows of a matrix (Chellapilla et al. 2006).
 
-Measured by benchmarks/convolution.py: this and one product a group of images reach 90% of the
-speed of the product alone; sums of shifted products, which copy nothing, 50 to 80%.
+Measured by benchmarks/convolution.py: this and one product a group of images reach 70 to 90% of
+the speed of the product alone where there are 32 channels or more; sums of shifted products, which
+copy nothing, 40 to 50%, and a tenth of this with few channels.
 """
 
 from __future__ import annotations
