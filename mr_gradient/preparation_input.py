@@ -40,9 +40,11 @@ class Before:
         if is_dataset(folder):
             dataset = open_dataset(folder)
             preparation, schema = dataset.options, dataset.schema
-        else:
+        elif os.path.exists(os.path.join(folder, model_folder.DESCRIPTION)):
             saved = model_folder.load(folder)
             preparation, schema = saved.preparation, saved.schema
+        else:
+            raise UsageError(f"--like {folder}: must be the folder of a data set or of a trained model")
         if "plan" not in preparation:
             raise UsageError(f"--like {folder}: was not made by 'mr-gradient prepare'")
         return cls(Source(**preparation["source"]), Plan.from_json(preparation["plan"]), schema)

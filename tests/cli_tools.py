@@ -83,6 +83,13 @@ def _no_json(text: str) -> None:
     raise AssertionError(f"{text} is not JSON")
 
 
+def put(folder: Path, files: dict[str, bytes | str]) -> None:
+    """Write files by name, and the folders that they are in."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
 def write_csv(path: Path, features: np.ndarray, labels, names: list[str] | None = None) -> Path:
     """Rows of features (rows, columns) in full precision, the label last."""
     names = names or [f"f{i}" for i in range(features.shape[1])]
@@ -107,7 +114,8 @@ def small(folder: Path, kind: str, rows: int = 60) -> Path:
 
 def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], int]:
     """Arrays, metadata and offset of the first byte of data; a reader of its own, as an oracle."""
-    kinds = {"U8": "u1", "U16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+    kinds = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F16": "<f2",
+             "F32": "<f4", "F64": "<f8"}
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     head = json.loads(data[8:start])

@@ -159,9 +159,9 @@ def test_files_of_different_kinds_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"columns": {"d": "word"}, "header": True}, "columns: {} has no column 'd'; found a, b"),
+    ({"columns": {"d": "word"}, "header": True}, "--kind d: {} has no column 'd'; found a, b"),
     ({"columns": {"a": "text"}}, "columns: 'a' must be number or word, found 'text'"),
-    ({"delimiter": "::"}, "delimiter: must be one ASCII character, no quote, found '::'"),
+    ({"delimiter": "::"}, "--delimiter: must be one ASCII character, no quote, found '::'"),
 ])
 def test_options_that_cannot_be(tmp_path, options, message):
     path = written(tmp_path / "t.csv", FINE)

@@ -158,14 +158,14 @@ def test_a_broken_image_is_a_bad_row(tmp_path, what, resize):
     with open(paths[4], "wb") as file:
         file.write(make())
     options = {"image_size": [4, 5]} if resize else {}
-    with pytest.raises(DataError, match=rf"^{paths[4]}, line 1: .*{words}"):
+    with pytest.raises(DataError, match=rf"^{paths[4]}: .*{words}"):
         read(paths, options)
     bad = BadRows(fail=False, limit=1)
     found, labels, lines, _ = read(paths, options, size=120, bad=bad)
     assert lines == [1, 2, 3, 4, 6, 7]
     assert labels == ["cat"] * 3 + ["dog"] * 3
     np.testing.assert_array_equal(found[3:], [pixels(i).reshape(-1) for i in (3, 5, 6)])
-    assert [note[:3] for note in bad.notes] == [(paths[4], 1, "")]
+    assert [note[:3] for note in bad.notes] == [(paths[4], 0, "")]
 
 
 @pytest.mark.parametrize("what", sorted(BROKEN.keys() - {"another size"}))

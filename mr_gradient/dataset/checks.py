@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +44,12 @@ class Checks:
             column = column_of(rows, name)
             missing = column.codes < 0 if isinstance(column, Words) else np.isnan(column.values)
             note(missing, name, lambda row: "", _MISSING)
-        if self.matrix and isinstance(rows.features, np.ndarray) and rows.features.dtype.kind == "f":
-            note(np.isnan(rows.features).any(axis=1), "matrix", lambda row: "", _MISSING)
+        if isinstance(rows.features, np.ndarray) and rows.features.dtype.kind == "f":
+            self._matrix(rows.features, note)
         if self.weight is not None:
             values = column_of(rows, self.weight).values
             note(~(np.isfinite(values) & (values >= 0)), self.weight,
-                 lambda row: repr(float(values[row])), "must be a finite number, at least 0")
+                 lambda row: _shown(values[row]), "must be a finite number, at least 0")
         if labels is not None:
             note(labels.unknown(rows), labels.column, lambda row: labels.text(rows, row),
                  labels.must_be())
@@ -59,3 +60,19 @@ class Checks:
             bad.add(path, int(rows.line[row]), *found[row])
             fine[row] = False
         return select(rows, fine)
+
+    def _matrix(self, features: np.ndarray, note: Callable) -> None:
+        """Rows of (rows, width) float features that have an infinite one, or miss one that they need;
+        readers of named columns have told of infinities before."""
+        finite = np.isfinite(features)
+        if finite.all():
+            return
+        for wrong, text in ((np.isinf(features), "must be a finite number"),
+                            (np.isnan(features) & self.matrix, _MISSING)):
+            for feature in np.flatnonzero(wrong.any(axis=0)).tolist():
+                note(wrong[:, feature], f"feature {feature}", lambda row, at=feature: _shown(
+                    features[row, at]), text)
+
+
+def _shown(value: float) -> str:
+    return "" if np.isnan(value) else repr(float(value))

@@ -3,7 +3,8 @@
 A row is held out when its hash is below a limit. The limits differ a little from class to class: the
 pass ``statistics`` counts, for each class, how many hashes fall into each of 1,024 equal ranges, and
 the limit of a class is the end of the range at which the share asked for is met best. So a class's
-share is wrong by at most half of what falls into a range, about 0.05% of the class, or by half a row.
+share is wrong by at most half of what falls into a range: about 0.05% of a class of millions, a row or
+two of a class of thousands.
 """
 
 from __future__ import annotations

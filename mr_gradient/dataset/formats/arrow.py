@@ -154,7 +154,7 @@ def declared_kinds(found: Mapping[str, str], options: Mapping[str, Any], path: s
     kinds = dict(found)
     for name, kind in (options.get("columns") or {}).items():
         if name not in kinds:
-            raise UsageError(f"columns: {path} has no column {name!r}; found {listed(kinds)}")
+            raise UsageError(f"--kind {name}: {path} has no column {name!r}; found {listed(kinds)}")
         if kind not in ("number", "word"):
             raise UsageError(f"columns: {name!r} must be number or word, found {kind!r}")
         kinds[name] = kind

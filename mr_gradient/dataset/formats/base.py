@@ -28,11 +28,14 @@ class BadRows:
     notes: list[tuple[str, int, str, str, str]] = field(default_factory=list)
 
     def add(self, path: str, line: int, column: str, value: str, wrong: str) -> None:
-        """Note a bad row, or raise ``DataError`` that names file, line, column and value."""
-        where = f"{path}, line {line}" + (f", column {column!r}" if column else "")
+        """Note a bad row, or raise ``DataError`` that names file, line, column and value.
+
+        Line 0 is a file that is one row.
+        """
+        where = path + (f", line {line}" if line else "") + (f", column {column!r}" if column else "")
         if self.fail:
-            raise DataError(f"{where}: {wrong}, found {value!r}; mend the row, or leave such rows "
-                            "out with --on-bad-row skip --max-bad-rows N")
+            raise DataError(f"{where}: {wrong}, found {value!r}; mend the {'row' if line else 'file'}, "
+                            "or leave such rows out with --on-bad-row skip --max-bad-rows N")
         self.count += 1
         self.notes.append((path, line, column, value, wrong))
         if self.count > self.limit:

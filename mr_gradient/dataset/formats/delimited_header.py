@@ -81,7 +81,7 @@ def checked_delimiter(options: Mapping[str, Any]) -> str:
     """``options["delimiter"]``, or the empty text; a shell's ``\\t`` is a tab."""
     given = {"\\t": "\t", None: ""}.get(options.get("delimiter"), options.get("delimiter"))
     if given and (len(given) > 1 or not given.isascii() or given in '"\r\n'):
-        raise UsageError(f"delimiter: must be one ASCII character, no quote, found {given!r}")
+        raise UsageError(f"--delimiter: must be one ASCII character, no quote, found {given!r}")
     return given
 
 

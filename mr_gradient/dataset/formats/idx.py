@@ -77,10 +77,11 @@ def _find_labels(path: str, given: Sequence[str]) -> str:
         for candidate in candidates:
             if candidate in given or is_file(candidate):
                 return candidate
-    raise DataError(f"{path}: found no labels; they must be beside it, in {found}, or be named"
+    raise DataError(f"{path}: found no labels; they must be beside it, in {found}, or be "
+                    "named with --labels"
                     if found != uncompressed_name(path) else
                     f"{path}: found no labels; its name must have 'images' in it, where that of the "
-                    "labels has 'labels', or they must be named")
+                    "labels has 'labels', or they must be named with --labels")
 
 
 def _open_pair(path: str, labels: str) -> tuple[StoredArray, StoredArray | None]:

@@ -116,7 +116,7 @@ def _batch(names: list[str], at: int, piece: Piece, source: Source,
         try:
             image = _decoded(_bytes(path), shape[:2], mode, source.options["resize"])
         except _BadImageError as error:
-            bad.add(path, 1, "", *error.args)
+            bad.add(path, 0, "", *error.args)
             continue
         x[len(kept)] = image.reshape(-1)
         kept.append(i)

@@ -215,8 +215,8 @@ def _parse_line(line: bytes, layout: _Layout) -> tuple[float, float, list[int], 
                               + ("" if index is None else " below 2**63"))
         index -= layout.first
         if index < 0:
-            raise _WrongError("", _shown(token), f"the first index is {layout.first} (the option "
-                              "first_index says otherwise)" if layout.first else
+            raise _WrongError("", _shown(token), f"the first index is {layout.first} "
+                              "(--first-index 0 says otherwise)" if layout.first else
                               "an index must be 0 or more")
         if index <= last:
             raise _WrongError("", _shown(token), "an index must stand once in a row" if index == last

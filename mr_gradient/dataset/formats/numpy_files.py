@@ -98,7 +98,8 @@ def _find_labels(path: str) -> str:
             if is_file(found):
                 return found
     raise DataError(f"{path}: found no labels; they must be beside it, in "
-                    f"{' or '.join(dict.fromkeys(f'{name}.npy' for name in names))}, or be named")
+                    f"{' or '.join(dict.fromkeys(f'{name}.npy' for name in names))}, or be named with "
+                    "--labels")
 
 
 def _open_pair(path: str, labels: str) -> tuple[StoredArray, StoredArray | None]:
