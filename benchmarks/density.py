@@ -25,7 +25,7 @@ from scipy.sparse import csr_array
 from mr_gradient.dataset.shards import Shard, open_shard
 from mr_gradient.dataset.writer import write_arrays
 from mr_gradient.jobs.broadcast import settings_for
-from mr_gradient.models.base import accumulate_chunks, layout
+from mr_gradient.models.base import AtPoint, accumulate_chunks, layout
 from mr_gradient.models.linear import Linear
 
 COLUMNS = (100, 1000, 10_000)
@@ -53,8 +53,8 @@ def compare(folder: str, columns: int, density: float, rows: int, classes: int,
     def one(shard: Shard, chunk: int) -> tuple[float, np.ndarray]:
         started = time.perf_counter()
         gradient = np.zeros(where.size, DTYPE)
-        accumulate_chunks(model, parameters, shard.chunks(0, rows, chunk, DTYPE),
-                          where.views(gradient))
+        accumulate_chunks(model, [AtPoint(parameters, where.views(gradient))],
+                          shard.chunks(0, rows, chunk, DTYPE))
         return time.perf_counter() - started, gradient
 
     (_, dense), (_, sparse) = (one(*each) for each in passes)

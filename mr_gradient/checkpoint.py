@@ -1,8 +1,9 @@
 """Checkpoints: everything that going on needs, in one file that is whole or absent (law 5).
 
 ``checkpoints/NNNNNNNN.safetensors`` holds the parameters (``parameters.<tensor>``), the optimizer's
-state (``optimizer.<field>``) and, as metadata, the iteration, the identity of the training, the
-fingerprint of the driver, the length of the history and a checksum. The last two are kept.
+state (``optimizer.<field>``), what early stopping keeps (``best.<tensor>``) and, as metadata, the
+iteration, the identity of the training, the fingerprint of the driver, the length of the history and
+a checksum. The last two are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,7 +27,12 @@ _KEEP = 2
 
 @dataclass
 class Checkpoint:
-    """State after ``iteration`` updates. ``parameters`` and ``optimizer`` map names to arrays."""
+    """State after ``iteration`` iterations; the dictionaries map names to arrays.
+
+    ``parameters``: what the optimizer moves, which may be other variables than the model's.
+    ``best``: parameters that early stopping keeps, or none; ``progress``: what else there is, as
+    JSON, of which infinities and NaN are no part.
+    """
 
     iteration: int
     parameters: dict[str, np.ndarray]
@@ -34,6 +40,8 @@ class Checkpoint:
     identity: dict
     history_bytes: int = 0
     fingerprint: str = ""
+    best: dict[str, np.ndarray] = field(default_factory=dict)
+    progress: dict = field(default_factory=dict)
 
 
 def remove_leftovers(out: str) -> None:
@@ -63,9 +71,11 @@ def save(out: str, checkpoint: Checkpoint) -> None:
     storage.make_folder(_folder(out))
     arrays = {f"parameters.{name}": array for name, array in checkpoint.parameters.items()}
     arrays |= {f"optimizer.{name}": array for name, array in checkpoint.optimizer.items()}
+    arrays |= {f"best.{name}": array for name, array in checkpoint.best.items()}
     metadata = {"format": _FORMAT, "iteration": str(checkpoint.iteration),
                 "identity": json.dumps(checkpoint.identity, sort_keys=True),
                 "fingerprint": checkpoint.fingerprint,
+                "progress": json.dumps(checkpoint.progress, sort_keys=True, allow_nan=False),
                 "history_bytes": str(checkpoint.history_bytes)}
     metadata["sha256"] = _digest(arrays, metadata)
     storage.write_atomically(_path(out, checkpoint.iteration), tensors.to_chunks(arrays, metadata))
@@ -89,13 +99,13 @@ def load(out: str, iteration: int) -> Checkpoint:
     except DataError as error:
         raise DataError(f"{error}; the checkpoint is damaged: remove it to go on from the one "
                         "before, or start over with --restart") from None
-    parts: dict[str, dict] = {"parameters": {}, "optimizer": {}}
+    parts: dict[str, dict] = {"parameters": {}, "optimizer": {}, "best": {}}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = array
     return Checkpoint(int(metadata["iteration"]), parts["parameters"], parts["optimizer"],
                       json.loads(metadata["identity"]), int(metadata["history_bytes"]),
-                      metadata["fingerprint"])
+                      metadata["fingerprint"], parts["best"], json.loads(metadata["progress"]))
 
 
 def _digest(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:

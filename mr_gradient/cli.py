@@ -102,7 +102,8 @@ def _print_result(result: dict) -> None:
         if value is None:
             continue
         if isinstance(value, dict):
-            value = "  ".join(f"{key} {_short(each)}" for key, each in value.items())
+            value = "  ".join(f"{key} {_short(each)}" for key, each in value.items()
+                              if not isinstance(each, list))
         print(f"{name.replace('_', ' '):12} {_short(value)}")
 
 

@@ -14,7 +14,7 @@ from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
 from mr_gradient.models.penalty import Penalty
-from mr_gradient.strategies.synchronous import Synchronous
+from mr_gradient.strategies.passes import Passes
 
 PARTS = {"train": "train", "held-out": "held_out"}
 
@@ -37,15 +37,15 @@ def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
     if not shards:
         raise UsageError(f"--part {part}: {data} has no such part; prepare with --test-fraction")
     where, precision = layout(saved.model), np.dtype(saved.summary["precision"])
-    settings = settings_for(saved.model, dataset.schema, precision.name)
+    settings = settings_for(saved.model, dataset.schema, precision.name, metrics=True)
     splits = [s for s in make_splits(dataset, gradient=False) if s.part == PARTS[part]]
     parameters = where.flatten(saved.parameters, precision)
     with launcher(arguments, where.size * 8) as jobs:
-        metrics = Synchronous(jobs, splits, where).run(settings, parameters).metrics[PARTS[part]]
-        metric = {name: metrics[name] for name in ("accuracy", "rmse") if name in metrics}
-        penalty = Penalty.of(saved.model, saved.summary["l2"]).value(parameters)
-        return {"loss": metrics["loss"], "objective": metrics["loss"] + penalty, **metric,
-                "examples": metrics["examples"], "iterations": saved.summary["iterations"],
+        found = Passes(jobs, splits, where).run(settings, [parameters]).points[0]
+        metrics = found.metrics[PARTS[part]]
+        penalty = Penalty.of(saved.model, saved.summary["l2"], saved.summary["l1"]).value(parameters)
+        return {"loss": metrics["loss"], "objective": metrics["loss"] + penalty, **metrics,
+                "iterations": saved.summary["iterations"],
                 "jobs": jobs.jobs, "seconds": time.perf_counter() - started, "part": part}
 
 

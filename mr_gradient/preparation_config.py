@@ -13,8 +13,9 @@ from mr_gradient.dataset.formats.base import PIECE_BYTES
 from mr_gradient.dataset.presets import preset
 from mr_gradient.dataset.sizing import Wishes
 from mr_gradient.dataset.transforms.plan import Plan
-from mr_gradient.dataset.transforms.spec import DROP, Spec, read_yaml
+from mr_gradient.dataset.transforms.spec import DROP, Spec
 from mr_gradient.errors import UsageError
+from mr_gradient.yaml_files import read_yaml
 
 _USUAL_TARGETS = ("label", "target", "class", "y")
 _MAX_SHARDS = 100_000

@@ -1,4 +1,4 @@
-"""The driver loop: job -> update -> checkpoint, until the iterations asked for are done."""
+"""The driver loop: job -> update -> checkpoint, until there is nothing more to do."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mr_gradient import fingerprint, models, optimizers
+from mr_gradient import fingerprint
 from mr_gradient.checkpoint import Checkpoint
 from mr_gradient.config import TrainConfig
 from mr_gradient.dataset.schema import Dataset, open_dataset
+from mr_gradient.early_stopping import Best
 from mr_gradient.errors import DivergenceError
-from mr_gradient.jobs.broadcast import Settings, settings_for
 from mr_gradient.jobs.launch import Launcher, job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.model_folder import SavedModel, is_current
 from mr_gradient.model_folder import load as load_model
 from mr_gradient.model_folder import save as save_model
-from mr_gradient.models.base import layout
-from mr_gradient.models.penalty import Penalty
 from mr_gradient.optimizers.base import pack, unpack
 from mr_gradient.progress import Progress, Silent
-from mr_gradient.strategies.synchronous import Pass, Synchronous
+from mr_gradient.strategies.base import Diverged, Step, Strategy
+from mr_gradient.strategies.passes import Passes
 from mr_gradient.timing import timed
 from mr_gradient.training_folder import TrainingFolder
+from mr_gradient.training_parts import Parts
 
 
 def train(config: TrainConfig, progress: Callable[[int, int], Progress] | None = None) -> dict:
@@ -39,79 +39,86 @@ def train(config: TrainConfig, progress: Callable[[int, int], Progress] | None =
     dataset = open_dataset(config.data)
     with contextlib.closing(TrainingFolder(config.out, config.restart)) as folder:
         training = Training(config, dataset, folder)
-        with launcher(arguments, training.layout.size * 8) as jobs:
+        with launcher(arguments, training.parts.layout.size * 8) as jobs:
             return training.run(jobs, progress or (lambda total, done: Silent()))
 
 
 class Training:
-    """Parameters and optimizer state of one training, taken up at its newest checkpoint."""
+    """One training, taken up at its newest checkpoint."""
 
     def __init__(self, config: TrainConfig, dataset: Dataset, folder: TrainingFolder) -> None:
         self.config, self.dataset, self.folder = config, dataset, folder
-        schema = dataset.schema
-        self.model = models.create(config.model, schema.width, schema.kind,
-                                   len(schema.classes), {"hidden": config.hidden})
-        self.layout = layout(self.model)
-        self.penalty = Penalty.of(self.model, config.l2)
-        self.optimizer = optimizers.create(config.optimizer, {
-            "learning_rate": config.learning_rate, "momentum": config.momentum,
-            "penalized": self.penalty.ranges})
-        self.dtype = np.dtype(config.precision)
-        self.identity = config.identity(self.model, self.optimizer, dataset.digest)
-        self.iteration = 0
+        self.parts = Parts(config, dataset)
+        self.identity = self.parts.identity
+        self.iteration, self.reason = 0, ""
+        self.best = Best(config.patience)
         self._fingerprints = {fingerprint.describe()["digest"]}
-        self.parameters = self.layout.flatten(self.model.init(config.seed), self.dtype)
-        self.state = self.optimizer.init(self.parameters)
-        if last := folder.newest(self.identity, config.iterations):
-            self.parameters = self.layout.flatten(last.parameters, self.dtype)
+        self._last = folder.newest(self.identity, config.iterations)
+
+    def _begin(self, strategy: Strategy) -> None:
+        """Variables and state of the start, or of the checkpoint."""
+        self.variables, self.state = strategy.begin(self.parts.start[0])
+        if last := self._last:
+            flatten, dtype = self.parts.layout.flatten, np.dtype(self.config.precision)
+            self.variables = flatten(last.parameters, dtype)
             self.state = unpack(self.state, last.optimizer)
             self.iteration = last.iteration
+            best = flatten(last.best, dtype) if last.best else None
+            self.best = Best.unpack(self.config.patience, best, last.progress)
+            self.reason = last.progress.get("reason", "")
             self._fingerprints.add(last.fingerprint)
 
     def run(self, jobs: Launcher, progress: Callable[[int, int], Progress]) -> dict:
         """Iterate until all is done, then measure and save the model."""
         started = time.perf_counter()
-        splits = make_splits(self.dataset, rows_per_split=self.config.rows_per_split)
-        strategy = Synchronous(jobs, splits, self.layout)
-        shown = progress(self.config.iterations, self.iteration)
+        config, last = self.config, self._last
+        if last and is_current(config.out, last.iteration) and (
+                last.iteration >= config.iterations or last.progress["reason"]):
+            return self._result(jobs, last.iteration, started)
+        shown = progress(config.iterations, self._last.iteration if self._last else 0)
         try:
+            strategy = self.parts.strategy(jobs)
+            self._begin(strategy)
             if self.iteration:
                 shown.note(f"resuming after iteration {self.iteration}")
             if len(self._fingerprints) > 1:
                 shown.note("warning: the checkpoint was written with another numpy build or CPU "
                            "type; the bits of this training cannot be reproduced")
-            while self.iteration < self.config.iterations:
+            while self.iteration < config.iterations and not self.reason:
                 self._iterate(strategy, shown)
+            if self.reason and self.iteration < config.iterations:
+                shown.note(f"done after iteration {self.iteration}: {self.reason}")
         finally:
             shown.close()
-        return self._finish(jobs, started)
+        parameters = strategy.parameters(self.variables)
+        return self._finish(jobs, self.best.parameters(parameters), started)
 
-    def _settings(self, iteration: int) -> Settings:
-        return settings_for(self.model, self.dataset.schema, self.config.precision,
-                            seed=self.config.seed, iteration=iteration)
-
-    def _iterate(self, strategy: Synchronous, shown: Progress) -> None:
+    def _iterate(self, strategy: Strategy, shown: Progress) -> None:
         started = time.perf_counter()
-        result = strategy.run(self._settings(self.iteration + 1), self.parameters)
-        self._check(result)
-        train = result.metrics["train"]
-        objective = train["loss"] + self.penalty.value(self.parameters)
-        with timed(result.phases, "update"), np.errstate(all="ignore"):
-            gradient = result.gradient
-            gradient /= self.dtype.type(train["weight"])
-            self.penalty.add_gradient(gradient, self.parameters)
-            parameters, state = self.optimizer.update(gradient, self.state, self.parameters)
-            if not np.isfinite(parameters).all():
-                raise self._diverged("the parameters are no longer finite", self.iteration + 1)
-        with timed(result.phases, "checkpoint"):
-            self.parameters, self.state, self.iteration = parameters, state, self.iteration + 1
-            line = {"iteration": self.iteration, "objective": objective, "phases": result.phases,
-                    "seconds": time.perf_counter() - started, **result.metrics}
-            self.folder.save(line, Checkpoint(
-                self.iteration, self.layout.views(parameters), pack(state), self.identity,
-                fingerprint=fingerprint.describe()["digest"]))
-        self._note_mixture({summary["fingerprint"] for summary in result.summaries}, shown)
-        shown.iteration({**line, "seconds": time.perf_counter() - started})
+        try:
+            step = strategy.step(self.iteration + 1, self.variables, self.state)
+        except Diverged as what:
+            raise self._diverged(str(what), what.spoiled) from None
+        self._take(step, started)
+        self._note_mixture({summary["fingerprint"] for summary in step.summaries}, shown)
+        shown.iteration({**self._line(step), "seconds": time.perf_counter() - started})
+
+    def _line(self, step: Step) -> dict:
+        return {"iteration": self.iteration, "objective": step.objective, "phases": step.phases,
+                **step.metrics}
+
+    def _take(self, step: Step, started: float) -> None:
+        with timed(step.phases, "checkpoint"):
+            self.variables, self.state, self.iteration = step.variables, step.state, self.iteration + 1
+            self.best = self.best.seen(self.iteration, step.metrics.get("held_out"), step.point)
+            self.reason = step.reason or self.best.reason
+            progress = {"reason": self.reason, **self.best.progress()}
+            views = self.parts.layout.views
+            self.folder.save(
+                {**self._line(step), "seconds": time.perf_counter() - started},
+                Checkpoint(self.iteration, views(step.variables), pack(step.state), self.identity,
+                           fingerprint=fingerprint.describe()["digest"], best=self.best.pack(views),
+                           progress=progress))
 
     def _note_mixture(self, found: set[str], shown: Progress) -> None:
         """Warn once when this training has been computed on unlike machines (law 2)."""
@@ -121,39 +128,44 @@ class Training:
             shown.note("warning: tasks ran on different numpy builds or CPU types; "
                        "the bits of this training cannot be reproduced")
 
-    def _check(self, result: Pass) -> None:
-        loss = result.metrics["train"]["loss"]
-        if not (np.isfinite(loss) and np.isfinite(result.gradient).all()):
+    def _diverged(self, what: str, spoiled: bool) -> DivergenceError:
+        iteration = min(self.iteration + 1, self.config.iterations)
+        if spoiled and self.iteration:
             # The parameters came from the newest checkpoint: the one before it was the last good.
             self.folder.drop(self.iteration)
-            what = "the gradient is not finite" if np.isfinite(loss) else f"the loss is {loss}"
-            raise self._diverged(what, min(self.iteration + 1, self.config.iterations))
-
-    def _diverged(self, what: str, iteration: int) -> DivergenceError:
         kept = self.folder.iterations()
+        rate = getattr(self.parts.optimizer, "learning_rate", None)
+        lower = f"lower --learning-rate (it is {rate:g}) or " if rate is not None else ""
         return DivergenceError(
-            f"iteration {iteration}: diverged: {what}; lower --learning-rate (it is "
-            f"{self.config.learning_rate:g}) or scale the features; "
+            f"iteration {iteration}: diverged: {what}; {lower}scale the features; "
             + (f"the checkpoint of iteration {kept[-1]} is kept, --restart starts over" if kept
                else "nothing is kept"))
 
-    def _finish(self, jobs: Launcher, started: float) -> dict:
+    def _finish(self, jobs: Launcher, parameters: np.ndarray, started: float) -> dict:
         """Measure the final parameters and write the model, unless that was done before."""
-        out, config = self.config.out, self.config
+        out, config, parts = self.config.out, self.config, self.parts
         if not is_current(out, self.iteration):
-            result = Synchronous(jobs, make_splits(self.dataset, gradient=False), self.layout).run(
-                self._settings(0), self.parameters)
-            self._check(result)
-            summary = {"iterations": self.iteration, "l2": config.l2, "precision": config.precision,
-                       "objective": result.metrics["train"]["loss"]
-                       + self.penalty.value(self.parameters),
-                       **result.metrics, "fingerprint": fingerprint.describe()}
-            save_model(out, SavedModel(self.model, self.layout.views(self.parameters),
+            found = Passes(jobs, make_splits(self.dataset, gradient=False), parts.layout).run(
+                parts.settings(metrics=True), [parameters])
+            metrics = found.points[0].metrics
+            if not np.isfinite(metrics["train"]["loss"]):
+                raise self._diverged(f"the loss is {metrics['train']['loss']}", True)
+            summary = {"iterations": self.iteration, "l1": config.l1, "l2": config.l2,
+                       "precision": config.precision, "reason": self.reason,
+                       "objective": metrics["train"]["loss"] + parts.penalty.value(parameters),
+                       **metrics, "configuration": config.effective(),
+                       "fingerprint": fingerprint.describe()}
+            save_model(out, SavedModel(parts.model, parts.layout.views(parameters),
                                        self.dataset.schema, summary, self.dataset.options))
+        return self._result(jobs, self.iteration, started)
+
+    def _result(self, jobs: Launcher, iteration: int, started: float) -> dict:
+        """What ``--json`` prints of the model that is there."""
+        out = self.config.out
         summary = load_model(out).summary
         train = summary["train"]
         metric = {name: train[name] for name in ("accuracy", "rmse") if name in train}
         return {"loss": train["loss"], "objective": summary["objective"], **metric,
-                "examples": train["examples"], "iterations": self.iteration, "jobs": jobs.jobs,
+                "examples": train["examples"], "iterations": iteration, "jobs": jobs.jobs,
                 "seconds": time.perf_counter() - started, "held_out": summary.get("held_out"),
                 "model": os.path.abspath(out)}

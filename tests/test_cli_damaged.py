@@ -204,7 +204,7 @@ def test_job_with_parameters_of_another_shape(place, tmp_path_factory, runner, w
     else:
         arrays["weights"] = arrays.pop("weight")
     params, manifest = place / "params.safetensors", place / "manifest.txt"
-    broadcast.write(str(params), broadcast.Settings(to_json(model), 2, 3, "float32", 64), arrays)
+    broadcast.write(str(params), broadcast.Settings(to_json(model), 2, 3, "float32", 64), [arrays])
     manifest.write_bytes(to_lines(make_splits(open_dataset(str(place / "data")))))
     before = listing(place)
     done = module("mr_gradient.jobs.gradient_job", "-r", runner, "--params", params, manifest,

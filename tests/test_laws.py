@@ -18,7 +18,7 @@ from mr_gradient.jobs.broadcast import settings_for
 from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
-from mr_gradient.strategies.synchronous import Synchronous
+from mr_gradient.strategies.passes import Passes
 
 pytestmark = pytest.mark.fast
 
@@ -50,16 +50,16 @@ def one_pass(data, precision: str, rows_per_split: int = 0) -> tuple:
     model = models.create("linear", len(data.schema.features), "value", 0, {})
     where = layout(model)
     with launcher(job_arguments("inline", [], False)) as jobs:
-        result = Synchronous(jobs, make_splits(data, rows_per_split=rows_per_split), where).run(
-            settings_for(model, data.schema, precision), np.zeros(where.size, precision))
-    return result.summaries, result.gradient
+        result = Passes(jobs, make_splits(data, rows_per_split=rows_per_split), where).run(
+            settings_for(model, data.schema, precision), [np.zeros(where.size, precision)])
+    return result.summaries, result.points[0].gradient
 
 
 def test_four_machines_of_100_examples_give_what_one_machine_gives(tmp_path):
     x, y = four_hundred_examples()
     data = write_arrays(str(tmp_path / "data"), x, y, shards=4)
     summaries, gradient = one_pass(data, "float64")
-    assert [summary["sums"]["examples"] for summary in summaries] == [100] * 4
+    assert [summary["sums"][0]["examples"] for summary in summaries] == [100] * 4
     # At zero, temp_m = - sum over machine m's 100 examples of y x.
     temp = [-y[m * 100:m * 100 + 100] @ x[m * 100:m * 100 + 100] for m in range(4)]
     np.testing.assert_allclose(gradient[:5], (temp[0] + temp[1]) + (temp[2] + temp[3]), rtol=1e-13)
@@ -75,7 +75,7 @@ def test_any_number_of_splits_gives_the_same_to_rounding(tmp_path, count):
     data = write_arrays(str(tmp_path / "data"), x, y, shards=count)
     summaries, _ = one_pass(data, "float64")
     assert [summary["split"] for summary in summaries] == list(range(count))
-    assert sum(summary["sums"]["examples"] for summary in summaries) == 400
+    assert sum(summary["sums"][0]["examples"] for summary in summaries) == 400
     run(data, tmp_path / "model", ITERATIONS, model="linear", learning_rate=LEARNING_RATE,
         precision="float64")
     np.testing.assert_allclose(parameters(tmp_path / "model"), one_machine(x, y), rtol=1e-12,
@@ -88,7 +88,7 @@ def test_ranges_of_rows_are_splits_too(tmp_path):
     summaries, gradient = one_pass(data, "float64", rows_per_split=30)
     # 134, 133 and 133 rows in each shard: five splits each.
     assert len(summaries) == 15
-    assert sum(summary["sums"]["examples"] for summary in summaries) == 400
+    assert sum(summary["sums"][0]["examples"] for summary in summaries) == 400
     np.testing.assert_allclose(gradient, one_pass(data, "float64")[1], rtol=1e-12, atol=1e-12)
 
 

@@ -6,7 +6,7 @@ from gradient_checker import check_gradient, random_problem, zero_gradient
 
 from mr_gradient import models
 from mr_gradient.errors import DataError, UsageError
-from mr_gradient.models.base import accumulate_chunks, layout
+from mr_gradient.models.base import AtPoint, accumulate_chunks, layout
 from mr_gradient.models.linear import Linear
 from mr_gradient.models.losses import has_probabilities
 from mr_gradient.models.presets import mlp
@@ -138,7 +138,7 @@ def test_chunks_add_up_to_the_whole(model, weighted, rows):
     expected = model.accumulate(*problem, whole)
     chunks = [(problem.x[lo:lo + rows], problem.y[lo:lo + rows],
                problem.weight[lo:lo + rows] if weighted else None) for lo in range(0, 23, rows)]
-    sums = accumulate_chunks(model, problem.parameters, chunks, in_chunks)
+    sums, = accumulate_chunks(model, [AtPoint(problem.parameters, in_chunks)], chunks)
     assert sums.pop("examples") == 23
     assert sums.pop("weight") == pytest.approx(problem.weight.sum() if weighted else 23)
     assert sums == pytest.approx(expected, rel=1e-12)

@@ -221,7 +221,7 @@ def test_a_task_imports_only_what_the_contract_allows(tmp_path):
     model = models.create("softmax", 6, "class", 3, {})
     broadcast.write(str(tmp_path / "params"),
                     broadcast.Settings(models.to_json(model), 6, 3, "float32", 64),
-                    {name: array.astype("f4") for name, array in model.init(0).items()})
+                    [{name: array.astype("f4") for name, array in model.init(0).items()}])
     assert layout(model).size == 21
     line = manifest.to_lines(manifest.make_splits(data))
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "params")], input=line,

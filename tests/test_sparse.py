@@ -6,6 +6,7 @@ import bz2
 import os
 import warnings
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
 from mr_gradient.models.linear import Linear
-from mr_gradient.strategies.synchronous import Synchronous
+from mr_gradient.strategies.passes import Passes
 
 MODELS = {"linear": ("value", 0), "logistic": ("class", 2), "softmax": ("class", 3),
           "mlp": ("class", 3)}
@@ -38,6 +39,12 @@ def create(name, width=WIDTH):
     return models.create(name, width, kind, classes, {"hidden": (7, 4)})
 
 
+class Sums(NamedTuple):
+    gradient: np.ndarray
+    metrics: dict
+    summaries: list
+
+
 def one_pass(data, model, precision="float64", rows_per_split=0, **changes):
     """The pass of one job at fixed parameters that are not zero."""
     where = layout(model)
@@ -45,7 +52,8 @@ def one_pass(data, model, precision="float64", rows_per_split=0, **changes):
     with launcher(job_arguments("inline", [], False)) as jobs:
         splits = make_splits(data, rows_per_split=rows_per_split)
         settings = replace(settings_for(model, data.schema, precision), **changes)
-        return Synchronous(jobs, splits, where).run(settings, at)
+        result = Passes(jobs, splits, where).run(settings, [at])
+        return Sums(result.points[0].gradient, result.points[0].metrics, result.summaries)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -131,7 +139,7 @@ def test_splits_without_rows_and_rows_without_features(tmp_path, name, rows, sha
                      for form, x in (("dense", data.dense), ("csr", data.sparse)))
     np.testing.assert_allclose(sparse.gradient, dense.gradient, rtol=0, atol=1e-12)
     assert sparse.metrics["train"] == pytest.approx(dense.metrics["train"], rel=1e-12)
-    empty = [s for s in sparse.summaries if s["sums"]["examples"] == 0]
+    empty = [s for s in sparse.summaries if s["sums"][0]["examples"] == 0]
     assert len(empty) == max(0, shards - rows)
     assert all(summary["blocks"] == 0 for summary in empty)
 

@@ -64,6 +64,19 @@ class CsrRows:
         return csr_array((_own(values), _own(self.indices[first:last]), indptr),
                          shape=(stop - start, self.width))
 
+    def rows(self, numbers: np.ndarray, dtype: np.dtype, scale: float = 1.0) -> csr_array:
+        """The rows ``numbers`` (n,), in their order."""
+        from scipy.sparse import csr_array
+
+        starts = self.indptr[numbers]
+        lengths = self.indptr[numbers + 1] - starts
+        indptr = np.concatenate(([0], np.cumsum(lengths)))
+        at = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
+        values = (np.full(len(at), scale, dtype) if self.values is None
+                  else _scaled(self.values[at], dtype, scale))
+        return csr_array((values, self.indices[at], indptr.astype(self.indices.dtype)),
+                         shape=(len(numbers), self.width))
+
     def _converted(self, first: int, last: int, dtype: np.dtype, scale: float) -> np.ndarray:
         """Values ``first`` to ``last`` as the model wants them."""
         if self.values.dtype == dtype and scale == 1.0:

@@ -45,6 +45,20 @@ class Shard:
             hi = min(lo + rows, stop)
             yield x, self.y[lo:hi], None if self.weight is None else self.weight[lo:hi]
 
+    def chunks_of(self, drawn: np.ndarray, rows: int, dtype: np.dtype) -> Iterator[tuple]:
+        """The same for the rows ``drawn`` (n,) of the shard, in their order."""
+        buffer = None
+        for lo in range(0, len(drawn), rows):
+            part = drawn[lo:lo + rows]
+            if isinstance(self.x, csr.CsrRows):
+                x = self.x.rows(part, dtype, self.scale)
+            else:
+                x = self.x[part]
+                if x.dtype != dtype or self.scale != 1.0:
+                    buffer = np.empty_like(x, dtype) if buffer is None else buffer
+                    x = self._scaled(x, buffer[:len(part)])
+            yield x, self.y[part], None if self.weight is None else self.weight[part]
+
     def _sparse(self, start: int, stop: int, rows: int, dtype: np.dtype) -> Iterator[tuple]:
         for lo in range(start, stop, rows):
             yield lo, self.x.matrix(lo, min(lo + rows, stop), dtype, self.scale)
@@ -53,12 +67,12 @@ class Shard:
         convert = self.x.dtype != dtype or self.scale != 1.0
         buffer = np.empty((min(rows, stop - start), self.x.shape[1]), dtype) if convert else None
         for lo in range(start, stop, rows):
-            hi = min(lo + rows, stop)
-            x = self.x[lo:hi]
-            if convert:
-                x = np.multiply(x, dtype.type(self.scale), out=buffer[:hi - lo],
-                                dtype=dtype, casting="unsafe")
-            yield lo, x
+            x = self.x[lo:min(lo + rows, stop)]
+            yield lo, self._scaled(x, buffer[:len(x)]) if convert else x
+
+    def _scaled(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """``scale`` times ``x``, in the type of ``out``."""
+        return np.multiply(x, out.dtype.type(self.scale), out=out, dtype=out.dtype, casting="unsafe")
 
 
 _open: dict[str, tuple[tuple, Shard]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -17,12 +18,35 @@ from mr_gradient.models.base import Model, layout
 
 
 @dataclass(frozen=True)
+class Local:
+    """What a task of ``local-sgd`` does by itself; see ``strategies.local_sgd``.
+
+    ``optimizer``: as JSON; ``step``: updates made so far. ``l2`` and ``ranges``: of the penalty.
+    ``rows``: of all splits together.
+    """
+
+    optimizer: str
+    l2: float
+    ranges: tuple[tuple[int, int], ...]
+    batch_size: int
+    epochs: int
+    steps: int
+    rows: int
+    step: int = 0
+
+
+@dataclass(frozen=True)
 class Settings:
     """Properties of data and configuration that the bits depend on (law 2).
 
     ``model``: the model as JSON. ``features``, ``classes``: what shards must hold, 0 classes for
     labels that are values. ``precision``: float32 or float64, the type of gradients.
     ``rows_per_chunk``: rows that a model sees at a time. ``seed`` and ``iteration`` key randomness.
+    ``points``: how many parameter vectors are evaluated; ``hessian``: whether with their Hessians.
+    ``sample``: part of every training split's rows that is drawn in this iteration, 0 for all.
+    ``metrics``: whether splits without a gradient give all metrics, not only the loss.
+    ``class_weights``: one a class, by which the weights of training examples are multiplied.
+    ``local``: of ``local-sgd``.
     """
 
     model: str
@@ -33,16 +57,22 @@ class Settings:
     block_bytes: int = BLOCK_BYTES
     seed: int = 0
     iteration: int = 0
+    points: int = 1
+    hessian: bool = False
+    sample: float = 0.0
+    metrics: bool = False
+    class_weights: tuple[float, ...] | None = None
+    local: Local | None = None
 
 
 @dataclass(frozen=True)
 class Broadcast:
-    """A parameter file that was read: tensors are views of the mapped file."""
+    """A parameter file that was read: ``points`` hold tensors that are views of the mapped file."""
 
     settings: Settings
     model: Model
     layout: Layout
-    parameters: dict[str, np.ndarray]
+    points: list[dict[str, np.ndarray]]
 
     @property
     def dtype(self) -> np.dtype:
@@ -61,28 +91,41 @@ def settings_for(model: Model, schema: Schema, precision: str, **fields: int) ->
                     **fields)
 
 
-def write(path: str, settings: Settings, parameters: dict[str, np.ndarray]) -> None:
-    """Write the parameters; not synced, since nothing is resumed from this file."""
+def write(path: str, settings: Settings, points: Sequence[dict[str, np.ndarray]]) -> None:
+    """Write the parameters; not synced, since nothing is resumed from this file.
+
+    The tensors of the first point have their own names, those of point 1 begin with ``1/``.
+    """
     metadata = {"settings": json.dumps(asdict(settings))}
-    storage.write_atomically(path, tensors.to_chunks(parameters, metadata), sync=False)
+    arrays = {_name(point, name): array for point, parameters in enumerate(points)
+              for name, array in parameters.items()}
+    storage.write_atomically(path, tensors.to_chunks(arrays, metadata), sync=False)
+
+
+def _name(point: int, tensor: str) -> str:
+    return f"{point}/{tensor}" if point else tensor
 
 
 def read(path: str) -> Broadcast:
     """Read and check a parameter file: the model's tensors, and no others, in its precision."""
     arrays, metadata = tensors.read(path)
     try:
-        settings = Settings(**json.loads(metadata["settings"]))
+        value = json.loads(metadata["settings"])
+        settings = Settings(**value | {"local": value["local"] and Local(**value["local"])})
         dtype = np.dtype(settings.precision)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a parameter file of mr_gradient: {error!r}") from None
-    if min(settings.rows_per_chunk, settings.block_bytes) < 1:
-        raise DataError(f"{path}: rows_per_chunk and block_bytes must be positive")
+    if min(settings.rows_per_chunk, settings.block_bytes, settings.points) < 1:
+        raise DataError(f"{path}: rows_per_chunk, block_bytes and points must be positive")
     model = models.from_json(settings.model)
     where = layout(model)
-    expected = dict(where.shapes)
+    expected = {_name(point, name): shape for point in range(settings.points)
+                for name, shape in where.shapes}
     found = {name: array.shape for name, array in arrays.items()}
     types = {array.dtype.name for array in arrays.values()}
     if found != expected or types != {dtype.name}:
         raise DataError(f"{path}: parameters must be {dtype} tensors {expected}, found "
                         f"{' and '.join(sorted(types))} tensors {found}")
-    return Broadcast(settings, model, where, arrays)
+    return Broadcast(settings, model, where, [
+        {name: arrays[_name(point, name)] for name, _ in where.shapes}
+        for point in range(settings.points)])

@@ -13,6 +13,8 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
 
 import mr_gradient.jobs  # noqa: F401  before mrjob and numpy: compatibility, one BLAS thread
 
@@ -26,9 +28,14 @@ from mr_gradient.errors import DataError
 from mr_gradient.jobs import broadcast
 from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.jobs.manifest import Split
+from mr_gradient.jobs.measure import measure
+from mr_gradient.jobs.outputs import Outputs, Sums
 from mr_gradient.jobs.protocol import SUMMARY, RecordProtocol
-from mr_gradient.models.base import accumulate_chunks
+from mr_gradient.models.base import AtPoint, accumulate_chunks
 from mr_gradient.partial_gradient import Node, SiblingSum, ordered_sum
+
+#: What a generator is for: each has a stream of its own.
+SAMPLE, DROPOUT, SHUFFLE = range(3)
 
 
 class GradientJob(BaseJob):
@@ -49,9 +56,8 @@ class GradientJob(BaseJob):
             raise DataError("--params: must name a parameter file, found nothing; "
                             "'mr-gradient train' writes one for each iteration")
         self._broadcast = broadcast.read(self.options.params)
-        self._blocks = self._broadcast.layout.blocks(self._broadcast.settings.block_bytes,
-                                                     self._broadcast.dtype.itemsize)
-        self._sums = SiblingSum()
+        self._outputs = Outputs.of(self._broadcast.settings, self._broadcast.layout)
+        self._sums = [SiblingSum() for _ in range(1 + self._outputs.hessian)]
 
     def mapper(self, _: None, line: bytes | str) -> Iterator[tuple[str, dict]]:
         started = time.perf_counter()
@@ -82,32 +88,76 @@ class GradientJob(BaseJob):
                                 "set again")
         return shard
 
-    def _add_split(self, split: Split, shard: Shard) -> tuple[dict, int]:
-        """Sums of a split, and how many blocks its gradient touches."""
-        job = self._broadcast
-        flat = np.zeros(job.layout.size, job.dtype) if split.gradient else None
-        gradient = None if flat is None else job.layout.views(flat)
-        chunks = shard.chunks(split.start, split.stop, job.settings.rows_per_chunk, job.dtype)
+    def _add_split(self, split: Split, shard: Shard) -> tuple[list[dict], int]:
+        """Sums of a split at each point, and how many blocks it touches."""
         with np.errstate(all="ignore"):  # what is not finite is found and reported by the driver
-            sums = accumulate_chunks(job.model, job.parameters, chunks, gradient)
-        if flat is None:
-            return sums, 0
-        touched = np.zeros(len(self._blocks), np.int64)
-        for number, block in enumerate(self._blocks):
-            part = flat[block.start:block.stop]
+            if not split.gradient:
+                return self._measure(split, shard), 0
+            found, sums = self._train(split, shard)
+        arrays = self._outputs.arrays(sums)
+        touched = [np.zeros(len(self._outputs.blocks), np.int64) for _ in arrays]
+        for number, block in enumerate(self._outputs.blocks):
+            part = arrays[block.array][block.start:block.stop]
             if part.any():
                 # Without negative zeros a block that is left out and a block of zeros add up alike.
                 part += 0.0
-                touched[number] = 1
-        self._sums.add(Node(split.split, 0, flat, touched))
-        return sums, int(touched.sum())
+                touched[block.array][number] = 1
+        for sibling_sum, array, blocks in zip(self._sums, arrays, touched):
+            sibling_sum.add(Node(split.split, 0, array, blocks))
+        return found, int(sum(blocks.sum() for blocks in touched))
+
+    def _train(self, split: Split, shard: Shard) -> tuple[list[dict], Sums]:
+        """Gradient sums of a split: its metrics at each point, and what travels."""
+        job, sums = self._broadcast, self._outputs.zeros()
+        points = [AtPoint(parameters, gradient, hessian, self._generator(split, DROPOUT))
+                  for parameters, gradient, hessian in zip_longest(
+                      job.points, sums.gradients, sums.hessians)]
+        chunks = (self._weighted(*chunk) for chunk in self._chunks(split, shard))
+        return accumulate_chunks(job.model, points, chunks), sums
+
+    def _weighted(self, x: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple:
+        """A chunk of training examples with the weights of its classes."""
+        if self._broadcast.settings.class_weights is None:
+            return x, y, weight
+        of_class = np.array(self._broadcast.settings.class_weights)[y]
+        return x, y, of_class if weight is None else weight * of_class
+
+    def _measure(self, split: Split, shard: Shard) -> list[dict]:
+        """Sums of a split that gives no gradient; all metrics, of the first point, if wanted."""
+        job = self._broadcast
+        chunks = shard.chunks(split.start, split.stop, job.settings.rows_per_chunk, job.dtype)
+        if job.settings.metrics:
+            return [measure(job.settings, job.model, job.points[0], chunks)]
+        return accumulate_chunks(job.model, [AtPoint(point) for point in self._measured()], chunks)
+
+    def _measured(self) -> list[dict[str, np.ndarray]]:
+        """The points that splits without a gradient look at."""
+        return self._broadcast.points
+
+    def _chunks(self, split: Split, shard: Shard) -> Iterator[tuple]:
+        """The rows of a split, or those of them that are drawn in this iteration."""
+        settings, dtype = self._broadcast.settings, self._broadcast.dtype
+        if not settings.sample:
+            return shard.chunks(split.start, split.stop, settings.rows_per_chunk, dtype)
+        generator, rows = self._generator(split, SAMPLE), split.stop - split.start
+        # On average as many as were asked for, whatever the size of the split.
+        count = min(rows, max(1, int(rows * settings.sample + generator.random())))
+        drawn = split.start + np.sort(generator.choice(rows, count, replace=False, shuffle=False))
+        return shard.chunks_of(drawn, settings.rows_per_chunk, dtype)
+
+    def _generator(self, split: Split, purpose: int) -> np.random.Generator:
+        settings = self._broadcast.settings
+        return np.random.default_rng(np.random.SeedSequence(
+            [settings.seed, settings.iteration, split.split, purpose]))
 
     def mapper_final(self) -> Iterator[tuple[int, Node]]:
-        for node in self._sums.nodes():
-            for number in np.flatnonzero(node.splits).tolist():
-                block = self._blocks[number]
-                yield number, replace(node, values=node.values[block.start:block.stop],
-                                      splits=int(node.splits[number]))
+        blocks = self._outputs.blocks
+        for array, sibling_sum in enumerate(self._sums):
+            for node in sibling_sum.nodes():
+                for number in np.flatnonzero(node.splits).tolist():
+                    if blocks[number].array == array:
+                        part = node.values[blocks[number].start:blocks[number].stop]
+                        yield number, replace(node, values=part, splits=int(node.splits[number]))
 
     def reducer(self, key: int | str, values: Iterator) -> Iterator[tuple]:
         if key == SUMMARY:

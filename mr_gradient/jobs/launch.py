@@ -44,7 +44,7 @@ class Launcher:
     scratch: str
     jobs: int = 0
 
-    def run(self, params: str, manifest: str) -> JobOutput:
+    def run(self, params: str, manifest: str, job: type[GradientJob] = GradientJob) -> JobOutput:
         """Run one job over a manifest, and read its output.
 
         The first job of a driver has the tasks compare the shards with their checksums.
@@ -53,7 +53,7 @@ class Launcher:
         verify = [] if self.jobs else ["--verify-shards"]
         arguments = [*self.arguments, "--params", params, *verify, manifest]
         output = JobOutput()
-        for key, value in run_job(GradientJob, arguments):
+        for key, value in run_job(job, arguments):
             if key == SUMMARY:
                 output.summaries.append(value)
             elif key in output.blocks:

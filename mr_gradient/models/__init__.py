@@ -11,6 +11,7 @@ from collections.abc import Callable
 from mr_gradient.errors import DataError, UsageError
 from mr_gradient.models import presets
 from mr_gradient.models.base import Model
+from mr_gradient.models.data_sums import DataSums
 from mr_gradient.models.layers import to_plain
 from mr_gradient.models.linear import Linear
 from mr_gradient.models.network import Network
@@ -60,7 +61,7 @@ def create(name: str, features: int, kind: str, classes: int, options: dict) -> 
     return make(**{"features": features, "outputs": outputs, "loss": loss, **known, **fixed})
 
 
-_CLASSES = {cls.__name__: cls for cls in (Linear, Network)}
+_CLASSES = {cls.__name__: cls for cls in (Linear, Network, DataSums)}
 
 
 def to_json(model: Model) -> str:

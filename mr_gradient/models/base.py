@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -53,14 +53,32 @@ def layout(model: Model) -> Layout:
     return Layout.of({name: tensor.shape for name, tensor in model.tensors().items()})
 
 
-def accumulate_chunks(model: Model, parameters: dict[str, np.ndarray], chunks: Iterable[tuple],
-                      gradient: dict[str, np.ndarray] | None) -> dict[str, float]:
-    """Add up a split, chunk by chunk in order; returns its sums with ``weight`` and ``examples``."""
-    sums: dict[str, float] = {}
+class AtPoint(NamedTuple):
+    """Where the sums of a point go: ``gradient`` None for none, ``hessian`` (size, size) float64 or
+    None. ``generator`` draws what is random at this point (dropout)."""
+
+    parameters: dict[str, np.ndarray]
+    gradient: dict[str, np.ndarray] | None = None
+    hessian: np.ndarray | None = None
+    generator: np.random.Generator | None = None
+
+
+def accumulate_chunks(model: Model, points: Sequence[AtPoint],
+                      chunks: Iterable[tuple]) -> list[dict[str, float]]:
+    """Add up a split at every point, chunk by chunk in order, while a chunk is in the cache.
+
+    Returns the sums of each point, with ``weight`` and ``examples``.
+    """
+    sums: list[dict[str, float]] = [{} for _ in points]
     examples, weight_sum = 0, 0.0
     for x, y, weight in chunks:
-        of_chunk = model.accumulate(parameters, x, y, weight, gradient)
-        sums = {name: sums.get(name, 0.0) + of_chunk[name] for name in of_chunk}
+        for total, point in zip(sums, points):
+            found = model.accumulate(point.parameters, x, y, weight, point.gradient,
+                                     generator=point.generator)
+            for name, value in found.items():
+                total[name] = total.get(name, 0.0) + value
+            if point.hessian is not None:
+                model.add_hessian(point.parameters, x, y, weight, point.hessian)
         examples += len(y)
         weight_sum += len(y) if weight is None else float(np.sum(weight, dtype=np.float64))
-    return {**sums, "weight": weight_sum, "examples": examples}
+    return [{**total, "weight": weight_sum, "examples": examples} for total in sums]

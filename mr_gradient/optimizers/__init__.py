@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from typing import Any
 
-from mr_gradient.errors import UsageError
+from mr_gradient.errors import DataError, UsageError
 from mr_gradient.optimizers.adaptive import Adagrad, Adam, AdamW, RMSProp
 from mr_gradient.optimizers.base import EachGradient, Optimizer, Search
 from mr_gradient.optimizers.lbfgs import LBFGS
@@ -47,3 +49,23 @@ def search(name: str, options: dict) -> Search:
 def _make(kind: type, options: dict) -> Any:
     return kind(**{key: value for key, value in options.items()
                    if key in kind.__dataclass_fields__ and value is not None})
+
+
+def to_json(optimizer: Optimizer) -> str:
+    """The optimizer's name and options, for tasks that make updates by themselves."""
+    name = next(name for name, kind in REGISTRY.items() if kind is type(optimizer))
+    fields = {field: getattr(optimizer, field) for field in optimizer.__dataclass_fields__}
+    return json.dumps({"optimizer": name, **fields}, sort_keys=True)
+
+
+@functools.lru_cache(maxsize=16)
+def from_json(text: str) -> Optimizer:
+    """The inverse of ``to_json``."""
+    try:
+        fields = json.loads(text)
+        name = fields.pop("optimizer")
+        if "penalized" in fields:
+            fields["penalized"] = tuple((lo, hi) for lo, hi in fields["penalized"])
+        return REGISTRY[name](**fields)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DataError(f"damaged optimizer description: {error!r}: {text[:200]}") from None

@@ -132,3 +132,8 @@ def _unpack(example: NamedTuple, arrays: dict[str, np.ndarray], prefix: str) -> 
                             f"found {'nothing' if found is None else f'{found.dtype}{found.shape}'}")
         fields[name] = type(value)(found) if np.isscalar(value) else found.copy()
     return type(example)(**fields)
+
+
+def vectors(state: NamedTuple) -> list[str]:
+    """Names, as ``pack`` has them, of the parts of a state that are vectors like the parameters."""
+    return [name for name, array in pack(state).items() if array.ndim == 1]

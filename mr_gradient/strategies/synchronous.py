@@ -1,98 +1,84 @@
 """Strategy ``synchronous``: every iteration is one pass over all the data (Chu et al. 2006).
 
-"Map-Reduce for Machine Learning on Multicore": the gradient of a sum over examples is a sum of
-partial gradients over splits. Means are made here, once, and penalties are added here, once (law 1).
+Means are made here, once, and penalties are added here, once (law 1).
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from mr_gradient.blocks import Layout
-from mr_gradient.errors import DataError, TaskError
-from mr_gradient.jobs import broadcast
 from mr_gradient.jobs.broadcast import Settings
-from mr_gradient.jobs.launch import JobOutput, Launcher
-from mr_gradient.jobs.manifest import Split, to_lines
-from mr_gradient.partial_gradient import tree_sum
+from mr_gradient.models.penalty import Penalty
+from mr_gradient.optimizers.base import EachGradient, Evaluation, Search
+from mr_gradient.optimizers.change_of_variables import ChangeOfVariables
+from mr_gradient.strategies.base import Diverged, Step
+from mr_gradient.strategies.passes import AtPoint, Passes
 from mr_gradient.timing import timed
 
 
-@dataclass
-class Pass:
-    """One pass over the data at some parameters.
-
-    ``gradient`` (size,): sum over the training examples, zeros when no split was asked for one.
-    ``metrics``: for each part with examples ``examples``, ``weight`` (their sum) and means over the
-    weights: ``loss``, and ``accuracy`` or ``rmse``. ``phases``: seconds of the pass by name.
-    """
-
-    gradient: np.ndarray
-    metrics: dict[str, dict[str, float]]
-    summaries: list[dict]
-    phases: dict[str, float]
-
-
 class Synchronous:
-    """Runs passes: writes the parameters, launches the job, checks what comes back."""
+    """``settings(iteration)`` are those of its job; ``change``: from variables to parameters, or
+    None where they are the same."""
 
-    def __init__(self, launcher: Launcher, splits: list[Split], layout: Layout) -> None:
-        self._launcher, self._splits, self._layout = launcher, splits, layout
-        self._manifest = os.path.join(launcher.scratch, "manifest.txt")
-        with open(self._manifest, "wb") as file:
-            file.write(to_lines(splits))
+    def __init__(self, passes: Passes, search: Search, penalty: Penalty,
+                 change: ChangeOfVariables | None, settings: Callable[[int], Settings]) -> None:
+        self._passes, self._search, self._penalty = passes, search, penalty
+        self._change, self._settings = change, settings
 
-    def run(self, settings: Settings, parameters: np.ndarray) -> Pass:
-        """One job at ``parameters`` (size,); ``settings`` name the iteration."""
-        phases: dict[str, float] = {}
-        params = os.path.join(self._launcher.scratch, f"params-{settings.iteration:08d}.safetensors")
-        with timed(phases, "broadcast"):
-            broadcast.write(params, settings, self._layout.views(parameters))
-        with timed(phases, "job"):
-            output = self._launcher.run(params, self._manifest)
-        with timed(phases, "collect"):
-            os.unlink(params)
-            result = self._collect(output, settings, phases)
-        return result
+    def begin(self, parameters: np.ndarray) -> tuple[np.ndarray, Any]:
+        variables = self._changed("from_model", parameters)
+        return variables, self._search.init(variables)
 
-    def _collect(self, output: JobOutput, settings: Settings, phases: dict[str, float]) -> Pass:
-        summaries = sorted(output.summaries, key=lambda summary: summary["split"])
-        expected = sorted(split.split for split in self._splits)
-        found = [summary["split"] for summary in summaries]
-        if found != expected:
-            wrong = sorted(set(expected) ^ set(found)) or sorted(found)
-            raise TaskError(f"every split must report once; wrong for splits {wrong[:10]}")
-        emitted = sum(summary["blocks"] for summary in summaries)
-        summed = sum(int(node.splits) for node in output.blocks.values())
-        if emitted != summed:
-            raise TaskError(f"the splits emitted {emitted} blocks, but the sums hold {summed}")
-        metrics = {part: _means([s["sums"] for s in summaries if s["part"] == part])
-                   for part in ("train", "held_out") if any(s["part"] == part for s in summaries)}
-        gradient = np.zeros(self._layout.size, settings.precision)
-        blocks = self._layout.blocks(settings.block_bytes, gradient.itemsize)
-        for number, node in output.blocks.items():
-            lo, hi = blocks[number].start, blocks[number].stop
-            if node.values.shape != (hi - lo,) or node.values.dtype != gradient.dtype:
-                raise TaskError(f"block {number} must be {gradient.dtype}({hi - lo},), found "
-                                f"{node.values.dtype}{node.values.shape}")
-            gradient[lo:hi] = node.values
-        return Pass(gradient, metrics, summaries, phases)
+    def parameters(self, variables: np.ndarray) -> np.ndarray:
+        return self._changed("to_model", variables)
+
+    def _changed(self, how: str, flat: np.ndarray) -> np.ndarray:
+        """A flat vector after a method of the change."""
+        if self._change is None:
+            return flat
+        layout = self._passes.layout
+        return layout.flatten(getattr(self._change, how)(layout.views(flat)), flat.dtype)
+
+    def step(self, iteration: int, variables: np.ndarray, state: Any) -> Step:
+        points = self._search.points(state, variables)
+        parameters = [self.parameters(point) for point in points]
+        result = self._passes.run(self._settings(iteration), parameters)
+        with timed(result.phases, "update"), np.errstate(all="ignore"):
+            evaluations = [self._evaluation(*pair) for pair in zip(result.points, parameters)]
+            if isinstance(self._search, EachGradient):
+                _check(evaluations[0])
+            variables, state = self._search.update(evaluations, state, variables)
+            if not np.isfinite(variables).all():
+                raise Diverged("the parameters are no longer finite", False)
+        objectives = [each.objective + self._penalty.l1_value(at)
+                      for each, at in zip(evaluations, parameters)]
+        best = int(np.argmin([each if np.isfinite(each) else np.inf for each in objectives]))
+        reason = self._search.reason(state)
+        if reason and not np.isfinite(objectives[best]):
+            raise Diverged(reason, True)
+        return Step(variables, state, parameters[best], objectives[best],
+                    result.points[best].metrics, result.summaries, result.phases, reason)
+
+    def _evaluation(self, found: AtPoint, parameters: np.ndarray) -> Evaluation:
+        """Mean loss plus smooth penalties, and its derivatives by the variables."""
+        train = found.metrics["train"]
+        gradient = found.gradient
+        gradient /= gradient.dtype.type(train["weight"])
+        self._penalty.add_gradient(gradient, parameters)
+        hessian = found.hessian
+        if hessian is not None:
+            hessian /= train["weight"]
+            self._penalty.add_hessian(hessian)
+        objective = train["loss"] + self._penalty.l2_value(parameters)
+        return Evaluation(objective, self._changed("gradient", gradient), hessian)
 
 
-def _means(sums: list[dict[str, float]]) -> dict[str, float]:
-    """Totals over splits by the tree, then means over the weight sum."""
-    names = {name for each in sums for name in each}
-    total = {name: tree_sum([each.get(name, 0.0) for each in sums]) for name in sorted(names)}
-    means = {"examples": int(total["examples"]), "weight": total["weight"]}
-    if total["weight"] <= 0:
-        raise DataError("a part of the data has no examples, or their weights sum to zero")
-    weight = total["weight"]
-    means["loss"] = total.get("loss", 0.0) / weight
-    if "correct" in total:
-        means["accuracy"] = total["correct"] / weight
-    if "squared_error" in total:
-        means["rmse"] = float(np.sqrt(total["squared_error"] / weight))
-    return means
+def _check(evaluation: Evaluation) -> None:
+    """A first-order optimizer cannot step back from a point that it cannot compute with."""
+    if not np.isfinite(evaluation.objective):
+        raise Diverged(f"the loss is {evaluation.objective}", True)
+    if not np.isfinite(evaluation.gradient).all():
+        raise Diverged("the gradient is not finite", True)

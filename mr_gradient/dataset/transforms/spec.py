@@ -92,6 +92,8 @@ class Spec:
     def from_yaml(cls, path: str) -> Spec:
         """Read a YAML file. Raises ``UsageError`` for a file that is not there or not YAML."""
         try:
+            from mr_gradient.yaml_files import read_yaml  # for the driver only
+
             return cls.from_dict(read_yaml(path))
         except UsageError as error:
             name = "" if str(error).startswith(path) else f"{path}: "
@@ -208,18 +210,3 @@ def known_only(where: str, names: Iterable[Any], known: Iterable[str], what: str
 
 def _refuse(where: str, must: str, found: Any) -> NoReturn:
     raise UsageError(f"{where}: must be {must}; found {found!r:.60}")
-
-
-def read_yaml(path: str) -> Any:
-    """What a YAML file holds, {} for nothing. Raises ``UsageError`` if it is not there or not YAML."""
-    import yaml  # comes with mrjob; the driver's, no task reads YAML
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            value = yaml.safe_load(file)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"{path}: must be YAML: {said}") from None
-    return {} if value is None else value

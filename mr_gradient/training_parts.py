@@ -1,0 +1,205 @@
+"""From a configuration to the parts of a training: model, penalty, optimizer, strategy."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from mr_gradient import model_folder, models, optimizers
+from mr_gradient.blocks import Layout
+from mr_gradient.config import TrainConfig
+from mr_gradient.dataset.schema import Dataset
+from mr_gradient.errors import UsageError
+from mr_gradient.jobs.broadcast import Settings, settings_for
+from mr_gradient.jobs.launch import Launcher
+from mr_gradient.jobs.manifest import make_splits
+from mr_gradient.models.base import Model, layout
+from mr_gradient.models.data_sums import DataSums
+from mr_gradient.models.linear import Linear
+from mr_gradient.models.penalty import Penalty
+from mr_gradient.optimizers.base import EachGradient, Optimizer, Search
+from mr_gradient.optimizers.change_of_variables import ChangeOfVariables, hessian_scale
+from mr_gradient.strategies.base import Strategy
+from mr_gradient.strategies.local_sgd import LocalSgd
+from mr_gradient.strategies.passes import Passes
+from mr_gradient.strategies.synchronous import Synchronous
+from mr_gradient.yaml_files import read_yaml
+
+#: The optimizer of networks, and of minibatches, when nobody says which.
+_OF_NETWORKS = "adam"
+_OPTIMIZER_OPTIONS = ("learning_rate", "momentum", "beta1", "beta2", "decay", "epsilon",
+                      "weight_decay", "schedule", "warmup", "schedule_iterations", "schedule_drop",
+                      "clip_norm", "memory", "tolerance")
+#: Fields of optimizers that have another name than their option.
+_FIELDS = {"tolerance": "gradient_tolerance"}
+#: Bounds of the losses' second derivatives by the output; of Poisson's at a rate of 1.
+_CURVATURE = {"squared": 1.0, "huber": 1.0, "poisson": 1.0, "logistic": 0.25, "softmax": 0.25,
+              "squared_hinge": 2.0}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a configuration stands for, once the data is known."""
+
+    config: TrainConfig
+    dataset: Dataset
+
+    @cached_property
+    def model(self) -> Model:
+        schema, config = self.dataset.schema, self.config
+        layers = read_yaml(config.layers) if isinstance(config.layers, str) else config.layers
+        options = {"hidden": config.hidden, "huber_delta": config.huber_delta, "layers": layers,
+                   "input_shape": config.input_shape or None}
+        return models.create(config.model, schema.width, schema.kind, len(schema.classes),
+                             {name: value for name, value in options.items() if value is not None})
+
+    @cached_property
+    def layout(self) -> Layout:
+        return layout(self.model)
+
+    @cached_property
+    def penalty(self) -> Penalty:
+        return Penalty.of(self.model, self.config.l2, self.config.l1)
+
+    @cached_property
+    def optimizer_name(self) -> str:
+        """``auto``: a batch optimizer for linear models; a learning rate asks for gradient descent."""
+        config = self.config
+        if config.optimizer != "auto":
+            return config.optimizer
+        if config.learning_rate is not None:
+            return "gd"
+        batch = config.strategy == "synchronous" and not config.batch_size
+        if not (batch and isinstance(self.model, Linear)):
+            return _OF_NETWORKS
+        return "owlqn" if config.l1 else "lbfgs"
+
+    @cached_property
+    def optimizer(self) -> Optimizer | Search:
+        config, name = self.config, self.optimizer_name
+        given = {_FIELDS.get(key, key): getattr(config, key) for key in _OPTIMIZER_OPTIONS
+                 if getattr(config, key) is not None}
+        if config.l1 and name != "owlqn":
+            raise UsageError(f"--l1 {config.l1}: needs --optimizer owlqn, found {name}")
+        made = optimizers.search(name, {**given, "l1": config.l1, "penalized": self.penalty.ranges})
+        if isinstance(made, EachGradient):
+            made = made.optimizer
+        _check_used(name, made, config)
+        if name in optimizers.SEARCHES:
+            if config.strategy != "synchronous" or config.batch_size:
+                raise UsageError(f"--optimizer {name}: looks at all examples at each iteration; use it "
+                                 "with --strategy synchronous and without --batch-size")
+            if made.wants_hessian and not hasattr(self.model, "add_hessian"):
+                raise UsageError(f"--optimizer {name}: needs a linear model, found {config.model}")
+        return made
+
+    @property
+    def identity(self) -> dict:
+        resolved = replace(self.config, optimizer=self.optimizer_name)
+        return resolved.identity(self.model, self.optimizer, self.dataset.digest, self.start[1])
+
+    @cached_property
+    def start(self) -> tuple[np.ndarray, str]:
+        """Initial parameters (size,), and a digest of them if they come from another model."""
+        config = self.config
+        if not config.warm_start:
+            return self.layout.flatten(self.model.init(config.seed), np.dtype(config.precision)), ""
+        saved = model_folder.load(config.warm_start)
+        found = {name: array.shape for name, array in saved.parameters.items()}
+        if found != dict(self.layout.shapes):
+            raise UsageError(f"--warm-start {config.warm_start}: its tensors must be "
+                             f"{dict(self.layout.shapes)}, found {found}")
+        if saved.schema.features != self.dataset.schema.features:
+            raise UsageError(f"--warm-start {config.warm_start}: was trained on other features than "
+                             f"{config.data} has; prepare with --like {config.warm_start}")
+        parameters = self.layout.flatten(saved.parameters, np.dtype(config.precision))
+        return parameters, hashlib.sha256(parameters.tobytes()).hexdigest()
+
+    def settings(self, **fields) -> Settings:
+        return settings_for(self.model, self.dataset.schema, self.config.precision,
+                            seed=self.config.seed, **fields)
+
+    def strategy(self, jobs: Launcher) -> Strategy:
+        """Ready to make steps; a job may be run to look at the data first."""
+        config = self.config
+        splits = make_splits(self.dataset, rows_per_split=config.rows_per_split)
+        sums = _DataLook(self, jobs)
+        weights = sums.class_weights() if config.class_weight else None
+        passes = Passes(jobs, splits, self.layout)
+        if config.strategy == "local-sgd":
+            return LocalSgd(passes, self.optimizer, self.penalty, config.batch_size or 128,
+                            config.local_epochs, config.local_steps,
+                            lambda iteration: self.settings(iteration=iteration,
+                                                            class_weights=weights))
+        search, change = self.optimizer, sums.change()
+        if self.optimizer_name not in optimizers.SEARCHES:
+            search = EachGradient(search)
+        elif change is not None and change.scale is not None and config.l1:
+            search = replace(search, scale=self.layout.flatten(
+                {"weight": np.broadcast_to(change.scale, self.model.tensors()["weight"].shape),
+                 "bias": np.ones(self.model.outputs)}, np.float64))
+        sample = min(1.0, config.batch_size / self.dataset.rows("train"))
+        hessian = search.wants_hessian
+        return Synchronous(passes, search, self.penalty, change, lambda iteration: self.settings(
+            iteration=iteration, class_weights=weights, hessian=hessian,
+            sample=sample if sample < 1 else 0.0))
+
+
+def _check_used(name: str, made: Optimizer | Search, config: TrainConfig) -> None:
+    """Refuse an option that the optimizer does not have."""
+    for key in _OPTIMIZER_OPTIONS:
+        value = getattr(config, key)
+        if value is not None and _FIELDS.get(key, key) not in made.__dataclass_fields__:
+            raise UsageError(f"--{key.replace('_', '-')} {value}: --optimizer {name} has no such "
+                             "option; leave it out")
+
+
+class _DataLook:
+    """Sums over the data, by one job that runs when they are first needed."""
+
+    def __init__(self, parts: Parts, jobs: Launcher) -> None:
+        self._parts, self._jobs = parts, jobs
+
+    @cached_property
+    def _sums(self) -> tuple[dict[str, np.ndarray], float]:
+        parts = self._parts
+        schema = parts.dataset.schema
+        model = DataSums(schema.width, len(schema.classes))
+        where = layout(model)
+        splits = [split for split in make_splits(
+            parts.dataset, rows_per_split=parts.config.rows_per_split) if split.gradient]
+        settings = settings_for(model, schema, parts.config.precision)
+        found = Passes(self._jobs, splits, where).run(settings, [np.zeros(where.size,
+                                                                  parts.config.precision)])
+        return where.views(found.points[0].gradient), found.points[0].metrics["train"]["weight"]
+
+    def class_weights(self) -> tuple[float, ...]:
+        """total / (classes * weight of the class), as scikit-learn's ``balanced``."""
+        if self._parts.dataset.schema.kind != "class":
+            raise UsageError("--class-weight balanced: the target must be of classes")
+        counts = self._sums[0]["counts"].astype(np.float64)
+        return tuple((counts.sum() / (len(counts) * np.maximum(counts, 1e-300))).tolist())
+
+    def change(self) -> ChangeOfVariables | None:
+        """The change of variables that the configuration asks for."""
+        parts, config = self._parts, self._parts.config
+        kind = config.precondition
+        if kind == "auto":
+            searches = parts.optimizer_name in ("lbfgs", "owlqn") and isinstance(parts.model, Linear)
+            kind = "none" if not searches else (
+                "scale" if parts.dataset.schema.layout == "csr" else "center")
+        if kind == "none":
+            return None
+        if not isinstance(parts.model, Linear) or parts.optimizer_name == "newton":
+            raise UsageError(f"--precondition {kind}: needs a linear model, and another optimizer than "
+                             f"newton; found {config.model} and {parts.optimizer_name}")
+        tensors, weight = self._sums
+        mean = tensors["sum"].astype(np.float64) / weight if kind in ("center", "both") else None
+        scale = None
+        if kind in ("scale", "both"):
+            scale = hessian_scale(tensors["squares"].astype(np.float64) / weight,
+                                  _CURVATURE[parts.model.loss], config.l2, mean)
+        return ChangeOfVariables(mean, scale)

@@ -1,0 +1,22 @@
+"""Files that a user writes: YAML, of which JSON is a part. No task reads any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mr_gradient.errors import UsageError
+
+
+def read_yaml(path: str) -> Any:
+    """What a YAML file holds, {} for nothing. Raises ``UsageError`` if it is not there or not YAML."""
+    import yaml  # comes with mrjob
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = yaml.safe_load(file)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"{path}: must be YAML: {said}") from None
+    return {} if value is None else value
