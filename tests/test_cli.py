@@ -216,3 +216,24 @@ def test_inspect_shows_what_is_there(data, capfd):
 def test_inspect_of_nothing_is_one_line(tmp_path, capfd):
     refused(capfd, tmp_path, "inspect", tmp_path / "nothing", words=["nothing", "no such folder"])
     refused(capfd, tmp_path, "inspect", tmp_path, "--jsn", words=["--jsn", "--json"])
+
+
+@pytest.mark.fast
+def test_what_prepare_tells_a_person(tmp_path, capfd):
+    """A table of columns and where bad rows are on stderr, results in short on stdout."""
+    rows = "".join(f"{i % 7}.5,c{i:02d}\n" for i in range(60))
+    (tmp_path / "in.csv").write_text(f"a,label\n{rows}inf,c01\n", encoding="utf-8")
+    argv = ["prepare", tmp_path / "in.csv", "--out", tmp_path / "d"]
+    assert command(*argv, "--on-bad-row", "skip", "--max-bad-rows", "3") == 0
+    out, err = capfd.readouterr()
+    assert err.splitlines()[0].split() == [
+        "column", "kind", "missing", "range", "transforms", "features", "why"]
+    assert err.splitlines()[-1] == f"bad rows are listed in {tmp_path / 'd' / 'rejects.jsonl'}"
+    shown = dict(line.split(None, 1) for line in out.splitlines())
+    assert shown["classes"].count("'c") == 20
+    assert "60 in all" in shown["classes"]
+    # Of other input read like this one there is no table: it is of the first.
+    (tmp_path / "in.csv").write_text(f"a,label\n{rows}", encoding="utf-8")
+    assert command("prepare", tmp_path / "in.csv", "--like", tmp_path / "d", "--out",
+                   tmp_path / "e") == 0
+    assert capfd.readouterr().err == ""

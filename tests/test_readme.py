@@ -11,9 +11,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cli_tools
 import pytest
+import yaml
+
+from mr_gradient.commands import prepare
+from mr_gradient.dataset.transforms.spec import Spec
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -48,10 +54,30 @@ def alike(expected: str, found: str) -> bool:
 
 
 def test_the_readme_has_commands():
-    assert [step[0].split()[1] for steps in sessions() for step in steps] == [
-        "prepare", "train", "evaluate"]
+    assert [words[1] for steps in sessions() for step in steps
+            if (words := step[0].split())[0] == "mr-gradient"] == ["prepare", "train", "evaluate",
+                                                                    "prepare"]
     assert "TODO" not in (ROOT / "README.md").read_text()
     assert {block.splitlines()[0][2:] for block in BLOCKS} >= set(ELSEWHERE)
+
+
+def test_the_transforms_are_taken_and_the_help_shows_the_same():
+    text, = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    spec = Spec.from_dict(yaml.safe_load(text))
+    assert spec.columns.keys() == {"age", "city", "url", "comment", "id"}
+    in_help = prepare._EXAMPLES.partition("left out:\n")[2]
+    words = re.sub(r"\([^)]*\)", "", in_help)  # remarks
+    assert Spec.from_dict(yaml.safe_load(words)) == replace(
+        spec, columns={name: steps for name, steps in spec.columns.items() if name != "id"})
+
+
+def test_the_message_is_that_of_the_command(tmp_path, capfd):
+    rows = "".join(f"{20 + i % 50},{'no' if i % 3 else 'yes'}\n" for i in range(407))
+    (tmp_path / "clients.csv").write_text(f"age,bought\n{rows}old,no\n")
+    assert cli_tools.command("prepare", tmp_path / "clients.csv", "--target", "bought", "--out",
+                             tmp_path / "d") == 2
+    text, = re.findall(r"```\n(mr-gradient: .*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert alike(" ".join(text.split()), capfd.readouterr().err.strip())
 
 
 @pytest.mark.parametrize("steps", sessions())

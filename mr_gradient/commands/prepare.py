@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from mr_gradient.commands.parser import add_runner, check_runner_options, command, fields_of
+
+if TYPE_CHECKING:
+    from mr_gradient.preparation import Prepared
+
+#: Classes that are named to a person.
+_SHOWN = 20
 
 _EXAMPLES = """\
   mr-gradient prepare data/digits.csv --out digits --test-fraction 0.2
@@ -101,17 +108,28 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
     config = PreparationConfig(
         **fields_of(PreparationConfig, options), format_options=_format_options(options),
         arguments=job_arguments(options.runner, rest, options.verbose))
-    dataset, plan, bad_rows = prepare(config)
-    if not options.json:
-        from mr_gradient.inspection import print_table
+    prepared = prepare(config)
+    dataset, schema = prepared.dataset, prepared.dataset.schema
+    result = {"data": dataset.folder, "examples": dataset.rows("train"),
+              "held_out": dataset.rows("held_out"), "bad_rows": prepared.bad_rows,
+              "features": schema.width, "target": schema.target, "kind": schema.kind,
+              "classes": list(schema.classes), "layout": schema.layout, "dtype": schema.dtype,
+              "shards": len(dataset.train) + len(dataset.held_out)}
+    return result if options.json else _for_a_person(result, prepared, options.like)
 
-        print_table(plan.describe(), sys.stderr)
-    schema = dataset.schema
-    return {"data": dataset.folder, "examples": dataset.rows("train"),
-            "held_out": dataset.rows("held_out"), "bad_rows": bad_rows, "features": schema.width,
-            "target": schema.target, "kind": schema.kind, "classes": list(schema.classes),
-            "layout": schema.layout, "dtype": schema.dtype,
-            "shards": len(dataset.train) + len(dataset.held_out)}
+
+def _for_a_person(result: dict, prepared: Prepared, like: str) -> dict:
+    """The result in short, and on stderr what was decided of the columns, and where bad rows are."""
+    from mr_gradient.dataset.writer import REJECTS
+    from mr_gradient.inspection import print_table
+
+    if not like:  # the table is of the input that the transforms were fitted to
+        print_table(prepared.plan.describe(), sys.stderr)
+    if prepared.bad_rows:
+        print(f"bad rows are listed in {os.path.join(result['data'], REJECTS)}", file=sys.stderr)
+    names = result["classes"]
+    more = [f"... {len(names)} in all"] if len(names) > _SHOWN else []
+    return {**result, "classes": [*names[:_SHOWN], *more] or None}
 
 
 def _kind(text: str) -> tuple[str, str]:
