@@ -12,9 +12,11 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 
 _LOCK = ".owner"
+_OLD_SECONDS = 60
 #: This process's own: it would get its own locks once more.
 _mine: set[str] = set()
 
@@ -45,9 +47,16 @@ def give_up_lock(folder: str) -> None:
 
 
 def remove_if_abandoned(folder: str) -> None:
-    """Remove the folder if it is ours, has a lock's file, and nobody holds the lock."""
+    """Remove the folder if it is ours, has a lock's file, and nobody holds the lock.
+
+    An empty one that is old was left by a kill between the making of the folder and of its lock.
+    """
     if folder in _mine:
         return
+    with contextlib.suppress(OSError):
+        if time.time() - os.stat(folder).st_mtime > _OLD_SECONDS:
+            os.rmdir(folder)
+            return
     # An error means: held, another user's, or gone meanwhile.
     with contextlib.suppress(OSError), open(os.path.join(folder, _LOCK), "r+b") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
