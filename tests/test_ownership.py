@@ -46,7 +46,7 @@ def test_the_next_owner_removes_what_a_killed_one_left(tmp_path):
 
 
 def test_an_old_folder_without_a_lock_is_removed(tmp_path):
-    """A kill came between the making of the folder and of its lock; a young one may be in the making."""
+    """A kill came between the making of the folder and of its lock; a young one may still be made."""
     for name, age in (("work-old", 3600), ("work-young", 0), ("other-old", 3600)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age,) * 2)
