@@ -47,6 +47,10 @@ def _refuse(message: str) -> NoReturn:
 class BaseJob(MRJob):
     """An ordinary MRJob; subclasses declare their options in ``add_options``."""
 
+    #: Map tasks for each process of the inline runner. More than 1 where lines of the manifest take
+    #: long, and not all as long; then the reducers have work for several processes, too.
+    TASKS_PER_CORE: ClassVar[int] = 1
+
     _parsers: ClassVar[dict[type, _Parsers]] = {}
 
     def add_options(self) -> None:

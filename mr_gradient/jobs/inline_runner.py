@@ -1,7 +1,8 @@
 """mrjob's inline runner, with tasks in forked children and without its costs per job.
 
-Input is cut into one contiguous piece a process, so that a mapper holds splits that are
-neighbours in the tree of law 2. Neither the cut nor the number of processes changes the sums.
+Input is cut into one contiguous piece a process, unless the job asks for more, so that a mapper
+holds splits that are neighbours in the tree of law 2. Neither the cut nor the number of processes
+changes the sums.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class InlineRunner(InlineMRJobRunner):
         return self._run_task_func("mapper", step_num, task_num, map_split)
 
     def _split_mapper_input(self, input_paths: list[str], step_num: int) -> list[dict]:
-        """Deal the lines of a manifest to one task a process, evenly and in order."""
+        """Deal the lines of a manifest to the tasks, evenly and in order."""
         if step_num:
             return super()._split_mapper_input(input_paths, step_num)
         places, lines = [], []
@@ -97,7 +98,8 @@ class InlineRunner(InlineMRJobRunner):
                 for line in file:
                     places.append((path, file.tell() - len(line)))
                     lines.append(line)
-        count = max(1, min(self._num_cores(), len(lines)))
+        cores = self._num_cores()
+        count = max(1, min(cores if cores == 1 else cores * self._mrjob_cls.TASKS_PER_CORE, len(lines)))
         ends = [len(lines) * (task + 1) // count for task in range(count)]
         splits = []
         for start, stop, output in zip([0, *ends], ends, self._yield_split_fileobjs("mapper", 0)):
@@ -129,7 +131,7 @@ class InlineRunner(InlineMRJobRunner):
 
     def _split_reducer_input(self, step_num: int) -> int:
         path = self._sorted_reducer_input_path(step_num)
-        if os.stat(path).st_size >= _SMALL_REDUCE_BYTES:
+        if os.stat(path).st_size >= _SMALL_REDUCE_BYTES or self._mrjob_cls.TASKS_PER_CORE > 1:
             return super()._split_reducer_input(step_num)
         only = self._task_input_path("reducer", step_num, 0)
         os.makedirs(os.path.dirname(only))

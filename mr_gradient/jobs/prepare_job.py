@@ -94,6 +94,7 @@ class PrepareJob(BaseJob):
     INTERNAL_PROTOCOL = JSONProtocol
     OUTPUT_PROTOCOL = JSONProtocol
     SORT_VALUES = True
+    TASKS_PER_CORE = 4
 
     def add_options(self) -> None:
         self.add_file_arg("--settings", help="settings, as 'mr-gradient prepare' writes them")

@@ -113,6 +113,12 @@ def as_words(column: Numbers | Words) -> Words:
     """A number column as words, so that it can be a category or a label; a word column as it is."""
     if isinstance(column, Words):
         return column
+    with np.errstate(invalid="ignore"):
+        small = column.values.astype(np.uint8)
+    if (small == column.values).all():  # no need to sort: as labels often are
+        found = np.bincount(small, minlength=256) > 0
+        return Words((np.cumsum(found, dtype=np.int32) - 1)[small],
+                     [str(value) for value in np.flatnonzero(found).tolist()])
     missing = np.isnan(column.values)
     values = column.values[~missing] if missing.any() else column.values
     distinct, inverse = np.unique(values, return_inverse=True)
