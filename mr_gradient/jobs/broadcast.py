@@ -15,6 +15,8 @@ from mr_gradient.dataset.schema import Schema
 from mr_gradient.dataset.shards import rows_per_chunk
 from mr_gradient.errors import DataError
 from mr_gradient.models.base import Model, layout
+from mr_gradient.models.custom import Custom
+from mr_gradient.models.source_code import Code
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,10 @@ def settings_for(model: Model, schema: Schema, precision: str, **fields: int) ->
     """Settings of a job over a data set with these columns."""
     itemsize = np.dtype(precision).itemsize
     if schema.layout == "csr":
-        outputs = max(tensor.shape[0] for tensor in model.tensors().values())
+        # The first size of a tensor of the user's own may be anything.
+        outputs = model.outputs if isinstance(model, Custom) else max(
+            (tensor.shape[0] for tensor in model.tensors().values() if len(tensor.shape) > 1),
+            default=1)
         rows = rows_per_sparse_chunk(schema.width, schema.nonzeros, outputs, itemsize)
     else:
         rows = rows_per_chunk(schema.width, itemsize)
@@ -106,8 +111,11 @@ def _name(point: int, tensor: str) -> str:
     return f"{point}/{tensor}" if point else tensor
 
 
-def read(path: str) -> Broadcast:
-    """Read and check a parameter file: the model's tensors, and no others, in its precision."""
+def read(path: str, code: Code | None = None) -> Broadcast:
+    """Read and check a parameter file: the model's tensors, and no others, in its precision.
+
+    ``code``: that of a model of the user's own.
+    """
     arrays, metadata = tensors.read(path)
     try:
         value = json.loads(metadata["settings"])
@@ -117,7 +125,7 @@ def read(path: str) -> Broadcast:
         raise DataError(f"{path}: not a parameter file of mr_gradient: {error!r}") from None
     if min(settings.rows_per_chunk, settings.block_bytes, settings.points) < 1:
         raise DataError(f"{path}: rows_per_chunk, block_bytes and points must be positive")
-    model = models.from_json(settings.model)
+    model = models.from_json(settings.model, code)
     where = layout(model)
     expected = {_name(point, name): shape for point in range(settings.points)
                 for name, shape in where.shapes}

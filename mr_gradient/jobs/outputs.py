@@ -79,11 +79,10 @@ class Outputs:
 
     def collect(self, nodes: dict[int, Node]) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Gradient and Hessian of each point from the blocks of a job; zeros where none came."""
-        size, tiles = self.layout.size, _tiles(self.layout.size)
-        packed = tiles[-1].stop
-        flats = [np.zeros(self.points * size, self.dtype)]
-        if self.hessian:
-            flats.append(np.zeros(self.points * packed))
+        size = self.layout.size
+        tiles = _tiles(size) if self.hessian else []
+        packed = tiles[-1].stop if tiles else 0
+        flats = [np.zeros(self.points * size, self.dtype), np.zeros(self.points * packed)]
         for number, node in nodes.items():
             array, lo, hi = self.blocks[number]
             if node.values.shape != (hi - lo,) or node.values.dtype != flats[array].dtype:

@@ -34,7 +34,7 @@ class DataSums:
         """Add to ``gradient``; the loss is 0."""
         if gradient is not None:
             ones = np.ones(len(y), x.dtype) if weight is None else weight.astype(x.dtype)
-            squares = x * x if isinstance(x, np.ndarray) else x.multiply(x)
+            squares = x * x if isinstance(x, np.ndarray) else x.power(2)
             gradient["sum"] += ones @ x
             gradient["squares"] += ones @ squares
             if self.classes:
