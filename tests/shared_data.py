@@ -44,8 +44,9 @@ def make(folder: Path) -> Path:
         (folder / name).write_bytes(bz2.compress("".join(lines).encode(), 1))
     (folder / "mnist").mkdir()
     for part, rows in MNIST.items():
-        x = np.repeat(np.arange(rows, dtype=np.uint32).astype(np.uint8), 784)
         y = (np.arange(rows) % 10).astype(np.uint8)
+        x = np.repeat((np.arange(rows) % 100).astype(np.uint8), 784).reshape(rows, 784)
+        x.reshape(rows, 28, 28)[np.arange(rows), y] = 255  # a line at the height of the label
         for name, array, shape in (("images-idx3", x, (rows, 28, 28)), ("labels-idx1", y, (rows,))):
             data = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape) + array.tobytes()
             path = folder / "mnist" / f"{part}-{name}-ubyte.gz"
