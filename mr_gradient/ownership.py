@@ -30,15 +30,20 @@ def owned_folder(prefix: str, parent: str) -> Iterator[str]:
     for name in os.listdir(parent):
         if name.startswith(prefix):
             remove_if_abandoned(os.path.join(parent, name))
-    folder = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent)
-    try:
-        with open(os.path.join(folder, _LOCK), "wb") as lock:
-            _mine.add(folder)
-            fcntl.lockf(lock, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        _mine.discard(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+    done = False
+    while not done:
+        folder = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent)
+        try:
+            with open(os.path.join(folder, _LOCK), "wb") as lock:
+                _mine.add(folder)
+                fcntl.lockf(lock, fcntl.LOCK_EX)
+                # Before it was locked, another process may have taken it for abandoned.
+                if os.path.exists(lock.name):
+                    done = True
+                    yield folder
+        finally:
+            _mine.discard(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def give_up_lock(folder: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,3 +55,20 @@ def test_an_old_folder_without_a_lock_is_removed(tmp_path):
     with owned_folder("work-", str(tmp_path)):
         pass
     assert sorted(os.listdir(tmp_path)) == ["other-old", "work-young"]
+
+
+def test_a_folder_that_another_removed_before_it_was_locked_is_made_anew(tmp_path, monkeypatch):
+    """Of two that begin at the same moment, one may take the other's folder for abandoned."""
+    removed, real = [], fcntl.lockf
+
+    def late(file, *arguments):
+        if not removed:
+            removed.append(os.path.dirname(file.name))
+            shutil.rmtree(removed[0])
+        real(file, *arguments)
+
+    monkeypatch.setattr(fcntl, "lockf", late)
+    with owned_folder("work-", str(tmp_path)) as folder:
+        assert os.path.isdir(folder)
+        assert folder != removed[0]
+    assert os.listdir(tmp_path) == []
