@@ -17,12 +17,9 @@ ITERATIONS = 7
 every = pytest.mark.parametrize("recipe", EVERY)
 
 
-class Killed(Exception):
-    """Ends a training between two iterations."""
-
-
 def stop():
-    raise Killed
+    """As Ctrl-C between two iterations."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +73,7 @@ def test_stops_between_iterations_change_no_bit(tmp_path, data, whole, recipe, s
     for number in stops:
         run(data, tmp_path, number, **EVERY[recipe])
     if len(whole(recipe)[1]) > stops[-1] + 1:
-        with pytest.raises(Killed):
+        with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path, ITERATIONS, progress=After(stops[-1] + 1, stop), **EVERY[recipe])
     run(data, tmp_path, ITERATIONS, **EVERY[recipe])
     assert bits(tmp_path) == whole(recipe)
