@@ -19,7 +19,7 @@ PRECONDITIONS = ("auto", "none", "center", "scale", "both")
 _SHOWN = 80
 #: Where and how a training runs: it may change from one resume to the next.
 _OF_THE_RUN = ("data", "out", "iterations", "runner", "runner_options", "restart", "verbose",
-               "warm_start")
+               "warm_start", "skip_model_check")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class TrainConfig:
     data: str = ""
     out: str = ""
     model: str = ""
+    model_options: dict[str, Any] = field(default_factory=dict)
+    skip_model_check: bool = False
     strategy: str = "synchronous"
     optimizer: str = "auto"
     learning_rate: float | None = None
@@ -155,7 +157,8 @@ def _typed(where: str, value: Any, kind: str) -> Any:
         if kind.startswith("tuple"):
             numbers = value if isinstance(value, list) else str(value).split(",")
             return tuple(int(each) for each in numbers)
-        right = {"int": int, "str": str, "bool": bool, "list[str]": list}.get(kind.partition(" |")[0])
+        right = {"int": int, "str": str, "bool": bool, "list[str]": list,
+                 "dict[str, Any]": dict}.get(kind.partition(" |")[0])
         if right is not None and type(value) is not right:
             raise ValueError
         return value
@@ -171,6 +174,8 @@ def differences(before: dict, now: dict) -> str:
             return "other data"
         if name == "warm_start":
             return "another --warm-start"
+        if name == "sha256":
+            return "the file of the model has changed"
         was, now_is = (str(each.get(name))[:_SHOWN] for each in (before, now))
         return f"--{name.replace('_', '-')} was {was} and is {now_is}"
 

@@ -30,6 +30,16 @@ class DivergenceError(MrGradientError):
     exit_status = 3
 
 
+class ModelError(MrGradientError):
+    """A model of the user's own cannot be made, fails or is wrong; ``details``: its traceback."""
+
+    exit_status = 2
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
 class TaskError(MrGradientError):
     """A map or reduce task failed; ``details`` holds its traceback for ``-v``."""
 
@@ -46,5 +56,5 @@ def from_task(kind: str, message: str, details: str) -> MrGradientError:
     """
     known = globals().get(kind)
     if isinstance(known, type) and issubclass(known, MrGradientError) and known is not TaskError:
-        return known(message)
+        return known(message, details) if known is ModelError else known(message)
     return TaskError(f"a task failed: {kind}: {message} (-v shows the traceback)", details)

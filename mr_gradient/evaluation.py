@@ -14,20 +14,24 @@ from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
 from mr_gradient.models.penalty import Penalty
+from mr_gradient.models.source_code import find
 from mr_gradient.strategies.passes import Passes
 
 PARTS = {"train": "train", "held-out": "held_out"}
 
 
 def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
-             runner_options: list[str] | None = None, verbose: bool = False) -> dict:
+             runner_options: list[str] | None = None, verbose: bool = False,
+             model_code: str = "") -> dict:
     """Metrics of the model folder on one part of a data set; by default the held-out part.
 
+    ``model_code``: names the code of a model of the user's own, as ``train --model`` does.
     Returns what ``--json`` prints. Raises ``UsageError`` when the data does not fit the model.
     """
     started = time.perf_counter()
     arguments = job_arguments(runner, runner_options or [], verbose)
-    saved, dataset = model_folder.load(model), open_dataset(data)
+    code = find(model_code, "--model-code") if model_code else None
+    saved, dataset = model_folder.load(model, code), open_dataset(data)
     _check_columns(saved.schema, dataset.schema, model, data)
     if saved.preparation.get("plan") != dataset.options.get("plan"):
         raise UsageError(f"--data {data}: was prepared with other transforms than {model}; prepare "
@@ -40,7 +44,7 @@ def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
     settings = settings_for(saved.model, dataset.schema, precision.name, metrics=True)
     splits = [s for s in make_splits(dataset, gradient=False) if s.part == PARTS[part]]
     parameters = where.flatten(saved.parameters, precision)
-    with launcher(arguments, where.size * 8) as jobs:
+    with launcher(arguments, where.size * 8, code) as jobs:
         found = Passes(jobs, splits, where).run(settings, [parameters]).points[0]
         metrics = found.metrics[PARTS[part]]
         penalty = Penalty.of(saved.model, saved.summary["l2"], saved.summary["l1"]).value(parameters)

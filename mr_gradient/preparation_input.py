@@ -41,7 +41,7 @@ class Before:
             dataset = open_dataset(folder)
             preparation, schema = dataset.options, dataset.schema
         elif os.path.exists(os.path.join(folder, model_folder.DESCRIPTION)):
-            saved = model_folder.load(folder)
+            saved = model_folder.read(folder)
             preparation, schema = saved.preparation, saved.schema
         else:
             raise UsageError(f"--like {folder}: must be the folder of a data set or of a trained model")

@@ -18,7 +18,7 @@ from mr_gradient.errors import DivergenceError
 from mr_gradient.jobs.launch import Launcher, job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.model_folder import SavedModel, is_current
-from mr_gradient.model_folder import load as load_model
+from mr_gradient.model_folder import read as read_model
 from mr_gradient.model_folder import save as save_model
 from mr_gradient.optimizers.base import pack, unpack
 from mr_gradient.progress import Progress, Silent
@@ -39,7 +39,7 @@ def train(config: TrainConfig, progress: Callable[[int, int], Progress] | None =
     dataset = open_dataset(config.data)
     with contextlib.closing(TrainingFolder(config.out, config.restart)) as folder:
         training = Training(config, dataset, folder)
-        with launcher(arguments, training.parts.layout.size * 8) as jobs:
+        with launcher(arguments, training.parts.layout.size * 8, training.parts.code) as jobs:
             return training.run(jobs, progress or (lambda total, done: Silent()))
 
 
@@ -72,11 +72,13 @@ class Training:
         """Iterate until all is done, then measure and save the model."""
         started = time.perf_counter()
         config, last = self.config, self._last
-        if last and is_current(config.out, last.iteration) and (
+        if last and is_current(config.out, last.iteration, self.parts.code) and (
                 last.iteration >= config.iterations or last.progress["reason"]):
             return self._result(jobs, last.iteration, started)
         shown = progress(config.iterations, self._last.iteration if self._last else 0)
         try:
+            if not self._last:
+                self.parts.check_model(jobs)
             strategy = self.parts.strategy(jobs)
             self._begin(strategy)
             if self.iteration:
@@ -144,7 +146,7 @@ class Training:
     def _finish(self, jobs: Launcher, parameters: np.ndarray, started: float) -> dict:
         """Measure the final parameters and write the model, unless that was done before."""
         out, config, parts = self.config.out, self.config, self.parts
-        if not is_current(out, self.iteration):
+        if not is_current(out, self.iteration, parts.code):
             found = Passes(jobs, make_splits(self.dataset, gradient=False), parts.layout).run(
                 parts.settings(metrics=True), [parameters])
             metrics = found.points[0].metrics
@@ -162,7 +164,7 @@ class Training:
     def _result(self, jobs: Launcher, iteration: int, started: float) -> dict:
         """What ``--json`` prints of the model that is there."""
         out = self.config.out
-        summary = load_model(out).summary
+        summary = read_model(out).summary
         train = summary["train"]
         metric = {name: train[name] for name in ("accuracy", "rmse") if name in train}
         return {"loss": train["loss"], "objective": summary["objective"], **metric,

@@ -13,7 +13,7 @@ from mr_gradient.checkpoint import Checkpoint
 from mr_gradient.config import differences
 from mr_gradient.errors import DataError, UsageError
 from mr_gradient.history import History
-from mr_gradient.model_folder import DESCRIPTION, TENSORS
+from mr_gradient.model_folder import CODE, DESCRIPTION, TENSORS
 
 _MARKER, _FORMAT = "training.json", "mr_gradient training"
 
@@ -104,7 +104,7 @@ class TrainingFolder:
             self._history = History(self.out)
         for old in self.iterations():
             self.drop(old)
-        for name in (DESCRIPTION, TENSORS):
+        for name in (DESCRIPTION, TENSORS, CODE):
             if os.path.exists(os.path.join(self.out, name)):
                 os.unlink(os.path.join(self.out, name))
         checkpoint.remove_leftovers(self.out)

@@ -16,14 +16,18 @@ from mr_gradient.errors import UsageError
 from mr_gradient.jobs.broadcast import Settings, settings_for
 from mr_gradient.jobs.launch import Launcher
 from mr_gradient.jobs.manifest import make_splits
+from mr_gradient.models import source_code
 from mr_gradient.models.base import Model, layout
+from mr_gradient.models.custom import Custom
 from mr_gradient.models.data_sums import DataSums
 from mr_gradient.models.linear import Linear
 from mr_gradient.models.penalty import Penalty
+from mr_gradient.models.source_code import Code
 from mr_gradient.optimizers.base import EachGradient, Optimizer, Search
 from mr_gradient.optimizers.change_of_variables import ChangeOfVariables, hessian_scale
 from mr_gradient.strategies.base import Strategy
 from mr_gradient.strategies.local_sgd import LocalSgd
+from mr_gradient.strategies.model_check import check
 from mr_gradient.strategies.passes import Passes
 from mr_gradient.strategies.synchronous import Synchronous
 from mr_gradient.yaml_files import read_yaml
@@ -48,8 +52,20 @@ class Parts:
     dataset: Dataset
 
     @cached_property
+    def code(self) -> Code | None:
+        """That of a model of the user's own."""
+        model = self.config.model
+        return source_code.find(model, "--model") if source_code.is_own(model) else None
+
+    @cached_property
     def model(self) -> Model:
         schema, config = self.dataset.schema, self.config
+        if self.code:
+            return Custom(schema.width, schema.kind, len(schema.classes), config.model_options,
+                          self.code)
+        if config.model_options:
+            raise UsageError(f"--model-options: --model {config.model} has none; they are for a model "
+                             "of your own")
         layers = read_yaml(config.layers) if isinstance(config.layers, str) else config.layers
         options = {"hidden": config.hidden, "huber_delta": config.huber_delta, "layers": layers,
                    "input_shape": config.input_shape or None}
@@ -99,7 +115,9 @@ class Parts:
     @property
     def identity(self) -> dict:
         resolved = replace(self.config, optimizer=self.optimizer_name)
-        return resolved.identity(self.model, self.optimizer, self.dataset.digest, self.start[1])
+        same = resolved.identity(self.model, self.optimizer, self.dataset.digest, self.start[1])
+        # Of a file with a model of the user's own, what it holds counts, not where it lies.
+        return same | {"model": self.code.function, "factory": ""} if self.code else same
 
     @cached_property
     def start(self) -> tuple[np.ndarray, str]:
@@ -107,7 +125,7 @@ class Parts:
         config = self.config
         if not config.warm_start:
             return self.layout.flatten(self.model.init(config.seed), np.dtype(config.precision)), ""
-        saved = model_folder.load(config.warm_start)
+        saved = model_folder.read(config.warm_start)
         found = {name: array.shape for name, array in saved.parameters.items()}
         if found != dict(self.layout.shapes):
             raise UsageError(f"--warm-start {config.warm_start}: its tensors must be "
@@ -117,6 +135,11 @@ class Parts:
                              f"{config.data} has; prepare with --like {config.warm_start}")
         parameters = self.layout.flatten(saved.parameters, np.dtype(config.precision))
         return parameters, hashlib.sha256(parameters.tobytes()).hexdigest()
+
+    def check_model(self, jobs: Launcher) -> None:
+        """Try a model of the user's own on a few examples, unless that is not wanted."""
+        if self.code and not self.config.skip_model_check:
+            check(jobs, make_splits(self.dataset), self.settings(), self.layout.views(self.start[0]))
 
     def settings(self, **fields) -> Settings:
         return settings_for(self.model, self.dataset.schema, self.config.precision,

@@ -20,3 +20,13 @@ def read_yaml(path: str) -> Any:
         said = " ".join(str(error).split())
         raise UsageError(f"{path}: must be YAML: {said}") from None
     return {} if value is None else value
+
+
+def parse_yaml(text: str) -> Any:
+    """What an option's value says in YAML; its own text if it is none."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text

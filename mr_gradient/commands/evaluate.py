@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mr_gradient.commands.parser import add_runner, check_runner_options, command
+from mr_gradient.commands.parser import add_model_code, add_runner, check_runner_options, command
 
 
 def add(commands) -> None:
@@ -15,6 +15,7 @@ def add(commands) -> None:
     add("--data", required=True, metavar="DIR", help="a prepared data set")
     add("--part", default="", choices=("train", "held-out"),
         help="default: held-out if there is one")
+    add_model_code(parser)
     add_runner(parser)
 
 
@@ -23,4 +24,4 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
 
     check_runner_options(options, rest)
     return evaluate(options.model, options.data, options.part, options.runner, rest,
-                    options.verbose)
+                    options.verbose, options.model_code)

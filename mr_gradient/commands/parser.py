@@ -37,6 +37,12 @@ def command(commands, name: str, text: str, run: Callable[..., dict], examples: 
     return parser
 
 
+def add_model_code(parser: Parser) -> None:
+    """For commands that load a trained model."""
+    parser.add_argument("--model-code", default="", metavar="FILE.py:FACTORY",
+                        help="the code of a model of your own: it is run only when you name it")
+
+
 def add_runner(parser: Parser) -> None:
     """The runner; options that are none of the command's are mrjob's."""
     parser.set_defaults(takes_rest=True)

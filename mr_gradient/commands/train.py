@@ -29,7 +29,7 @@ def add(commands) -> None:
     add("--config", metavar="FILE", help="YAML with any of these options; those given here win")
     add("--data", metavar="DIR", help="a prepared data set")
     add("--model", metavar="NAME", help="linear, huber, poisson, logistic, svm, softmax, mlp, lenet, "
-        "alexnet-small, or network with --layers")
+        "alexnet-small, network with --layers, or your own as path/to/file.py:factory")
     add("--out", metavar="MODELDIR", help="folder of the model")
     add("--iterations", type=int, metavar="N",
         help="jobs in all, those of earlier runs included (default: 100)")
@@ -61,6 +61,10 @@ def _add_model(add) -> None:
     add("--hidden", type=_sizes, metavar="N,N", help="hidden layers of mlp (default: 64)")
     add("--layers", metavar="FILE", help="of network: a list of layers in YAML or JSON")
     add("--input-shape", type=_sizes, metavar="C,H,W", help="of the images of a network")
+    add("--model-options", type=_mapping, metavar="JSON",
+        help="arguments of the factory of a model of your own, such as '{\"factors\": 8}'")
+    add("--skip-model-check", action="store_true",
+        help="do not try a model of your own on a few examples before it is trained")
 
 
 def _add_optimizer(add) -> None:
@@ -109,3 +113,12 @@ def _sizes(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be numbers with commas, found {text!r}") from None
+
+
+def _mapping(text: str) -> dict:
+    from mr_gradient.yaml_files import parse_yaml
+
+    value = parse_yaml(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"must be like '{{factors: 8}}', found {text!r:.60}")
+    return value

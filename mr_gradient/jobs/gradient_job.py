@@ -25,7 +25,7 @@ from mrjob.protocol import RawValueProtocol
 from mr_gradient import fingerprint
 from mr_gradient.dataset.shards import Shard, open_shard
 from mr_gradient.errors import DataError
-from mr_gradient.jobs import broadcast
+from mr_gradient.jobs import broadcast, model_code
 from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.jobs.manifest import Split
 from mr_gradient.jobs.measure import measure
@@ -50,12 +50,13 @@ class GradientJob(BaseJob):
         self.add_file_arg("--params", help="parameters and settings, as the driver writes them")
         self.add_passthru_arg("--verify-shards", action="store_true", default=False,
                               help="compare every shard with its checksum")
+        model_code.add_options(self)
 
     def mapper_init(self) -> None:
         if not self.options.params:
             raise DataError("--params: must name a parameter file, found nothing; "
                             "'mr-gradient train' writes one for each iteration")
-        self._broadcast = broadcast.read(self.options.params)
+        self._broadcast = broadcast.read(self.options.params, model_code.of_task(self.options))
         self._outputs = Outputs.of(self._broadcast.settings, self._broadcast.layout)
         self._sums = [SiblingSum() for _ in range(1 + self._outputs.hessian)]
 

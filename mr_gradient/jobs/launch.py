@@ -15,17 +15,19 @@ from mrjob.step import StepFailedException
 from threadpoolctl import threadpool_limits
 
 from mr_gradient.errors import MrGradientError, TaskError, UsageError
+from mr_gradient.jobs import model_code
 from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.inline_runner import InlineRunner
 from mr_gradient.jobs.protocol import SUMMARY
+from mr_gradient.models.source_code import Code
 from mr_gradient.ownership import owned_folder
 from mr_gradient.partial_gradient import Node
 
 RUNNERS = ("inline", "local")
 _PREFIX = "mr_gradient-"
 _RESERVED = ("params", "verify_shards", "output_dir", "cat_output", "run_mapper", "run_combiner",
-             "run_reducer", "run_spark", "step_output_dir", "args")
+             "run_reducer", "run_spark", "step_output_dir", "args", *model_code.OPTIONS)
 
 
 @dataclass
@@ -38,10 +40,14 @@ class JobOutput:
 
 @dataclass
 class Launcher:
-    """Runs gradient jobs on one runner, with files in one scratch folder."""
+    """Runs gradient jobs on one runner, with files in one scratch folder.
+
+    ``code``: of a user's own model, which the arguments ship to the tasks.
+    """
 
     arguments: list[str]
     scratch: str
+    code: Code | None = None
     jobs: int = 0
 
     def run(self, params: str, manifest: str, job: type[GradientJob] = GradientJob) -> JobOutput:
@@ -127,7 +133,8 @@ def set_up_logging(verbose: bool) -> None:
 
 
 @contextlib.contextmanager
-def launcher(arguments: list[str], broadcast_bytes: int = 0) -> Iterator[Launcher]:
+def launcher(arguments: list[str], broadcast_bytes: int = 0,
+             code: Code | None = None) -> Iterator[Launcher]:
     """A launcher with a scratch folder and workers that live as long as the block.
 
     Within it the driver's BLAS, which may have been loaded long ago, is held to one thread (law 2),
@@ -138,7 +145,7 @@ def launcher(arguments: list[str], broadcast_bytes: int = 0) -> Iterator[Launche
             _scratch_folder(broadcast_bytes) as scratch, InlineRunner.kept_workers():
         if not GradientJob(arguments).options.local_tmp_dir:
             arguments = [*arguments, "--local-tmp-dir", scratch]
-        yield Launcher(arguments, scratch)
+        yield Launcher([*arguments, *model_code.arguments(code, scratch)], scratch, code)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,8 @@ def why_fork_is_unsafe() -> str:
         return "macOS's Accelerate does not survive a fork"
     if threading.active_count() > 1:
         return "other threads are running, and a fork would copy their locks"
+    if getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None):
+        return "JAX has computed here, and a fork would copy its threads' locks"
     return ""
 
 

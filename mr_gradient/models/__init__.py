@@ -7,14 +7,17 @@ import inspect
 import json
 import math
 from collections.abc import Callable
+from dataclasses import fields
 
 from mr_gradient.errors import DataError, UsageError
 from mr_gradient.models import presets
 from mr_gradient.models.base import Model
+from mr_gradient.models.custom import Custom, check_code
 from mr_gradient.models.data_sums import DataSums
 from mr_gradient.models.layers import to_plain
 from mr_gradient.models.linear import Linear
 from mr_gradient.models.network import Network
+from mr_gradient.models.source_code import Code
 
 #: Name on the command line -> (what makes it, fixed arguments, kind of target that it predicts).
 #: Whoever adds a model adds a file and a line here.
@@ -42,7 +45,8 @@ def create(name: str, features: int, kind: str, classes: int, options: dict) -> 
     Raises ``UsageError`` for an unknown name or a target that the model cannot predict.
     """
     if name not in REGISTRY:
-        raise UsageError(f"--model {name}: must be one of {', '.join(REGISTRY)}")
+        raise UsageError(f"--model {name}: must be one of {', '.join(REGISTRY)}, or a model "
+                         "of your own as path/to/file.py:factory")
     make, fixed, wanted = REGISTRY[name]
     if wanted not in ("any", kind):
         fitting = ", ".join(n for n, (_, _, k) in REGISTRY.items() if k in ("any", kind))
@@ -66,17 +70,24 @@ _CLASSES = {cls.__name__: cls for cls in (Linear, Network, DataSums)}
 
 def to_json(model: Model) -> str:
     """The model's class and fields as one line of JSON."""
-    fields = {name: getattr(model, name) for name in model.__dataclass_fields__}
-    return json.dumps({"class": type(model).__name__, **fields}, sort_keys=True, default=to_plain)
+    values = {each.name: getattr(model, each.name) for each in fields(model)}
+    return json.dumps({"class": type(model).__name__, **values}, sort_keys=True, default=to_plain)
 
 
 @functools.lru_cache(maxsize=16)
-def from_json(text: str) -> Model:
-    """The inverse of ``to_json``; a process that serves several jobs makes each model once."""
+def from_json(text: str, code: Code | None = None) -> Model:
+    """The inverse of ``to_json``; a process that serves several jobs makes each model once.
+
+    ``code``: what the user named, for a model of the user's own.
+    """
     try:
-        fields = json.loads(text)
-        cls = _CLASSES[fields.pop("class")]
-        return cls(**{name: tuple(value) if isinstance(value, list) else value
-                      for name, value in fields.items()})
+        values = json.loads(text)
+        cls = values.pop("class")
+        if cls != Custom.__name__:
+            return _CLASSES[cls](**{name: tuple(value) if isinstance(value, list) else value
+                                    for name, value in values.items()})
+        factory, sha256 = values.pop("factory"), values.pop("sha256")
+        check_code(factory, sha256, code)
+        return Custom(**values, code=code)
     except (UsageError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"damaged model description: {error!r}: {text[:200]}") from None

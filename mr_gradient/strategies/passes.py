@@ -25,6 +25,7 @@ from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.launch import JobOutput, Launcher
 from mr_gradient.jobs.manifest import Split, to_lines
 from mr_gradient.jobs.outputs import Outputs
+from mr_gradient.models.base import Model
 from mr_gradient.partial_gradient import tree_sum
 from mr_gradient.timing import timed
 
@@ -85,7 +86,8 @@ class Passes:
             os.unlink(params)
             summaries = self._checked(output)
             found = Outputs.of(settings, self.layout).collect(output.blocks)
-            metrics = [_metrics(settings, summaries, point)
+            model = models.from_json(settings.model, self._launcher.code)
+            metrics = [_metrics(settings, model, summaries, point)
                        for point in range(len(summaries[0]["sums"]))]
         return Pass([AtPoint(*arrays, of_point) for arrays, of_point in zip_longest(
             found, metrics, fillvalue={})], summaries, phases)
@@ -105,13 +107,14 @@ class Passes:
         return summaries
 
 
-def _metrics(settings: Settings, summaries: list[dict], point: int) -> dict[str, dict[str, Any]]:
+def _metrics(settings: Settings, model: Model, summaries: list[dict],
+             point: int) -> dict[str, dict[str, Any]]:
     """Of the parts that have splits."""
     parts = {}
     for part in ("train", "held_out"):
         sums = [summary["sums"][point] for summary in summaries if summary["part"] == part]
         if sums and settings.metrics:
-            parts[part] = measure.finish(settings, models.from_json(settings.model), sums)
+            parts[part] = measure.finish(settings, model, sums)
             if parts[part]["loss"] is None:
                 raise DataError(_EMPTY)
         elif sums:
