@@ -17,6 +17,7 @@ from mrjob.inline import InlineMRJobRunner
 from mrjob.parse import parse_mr_job_stderr
 
 from mr_gradient.errors import MrGradientError, from_task
+from mr_gradient.jobs import reducer_input
 from mr_gradient.jobs.task import Task
 from mr_gradient.jobs.worker_pool import WorkerPool, why_fork_is_unsafe
 
@@ -129,14 +130,17 @@ class InlineRunner(InlineMRJobRunner):
                         open(os.path.join(folder, task, "stderr"), "rb") as stderr:
                     parse_mr_job_stderr(stderr, counters=self._counters[step_num])
 
+    def _sort_reducer_input(self, step_num: int, num_map_tasks: int) -> None:
+        """Left to the dealing, which sorts."""
+        self._map_outputs = [self._task_output_path("mapper", step_num, task)
+                             for task in range(num_map_tasks)]
+
     def _split_reducer_input(self, step_num: int) -> int:
-        path = self._sorted_reducer_input_path(step_num)
-        if os.stat(path).st_size >= _SMALL_REDUCE_BYTES or self._mrjob_cls.TASKS_PER_CORE > 1:
-            return super()._split_reducer_input(step_num)
-        only = self._task_input_path("reducer", step_num, 0)
-        os.makedirs(os.path.dirname(only))
-        os.rename(path, only)
-        return 1
+        per_core = self._mrjob_cls.TASKS_PER_CORE
+        return reducer_input.deal(
+            self._map_outputs, lambda task: self._task_input_path("reducer", step_num, task),
+            self._num_cores() * per_core, 0 if per_core > 1 else _SMALL_REDUCE_BYTES,
+            self._sort_values)
 
 
 def _run_here(task: Task) -> None:

@@ -62,13 +62,22 @@ def decode_array(start: int, data: bytes) -> Node:
     return Node(start, level, values, splits)
 
 
+def _head(line: bytes) -> tuple[bytes, bytes, int]:
+    """Block, split, and where the base64 begins: the large rest of the line is not copied."""
+    first = line.index(b"\t")
+    second = line.index(b"\t", first + 1)
+    if line.find(b"\t", second + 1) >= 0:
+        raise ValueError("more than two tabs")
+    return line[:first], line[first + 1:second], second + 1
+
+
 class RecordProtocol:
     """mrjob protocol: ``(block, Node)``, or ``(SUMMARY, dict)`` whose ``split`` is its number."""
 
     def read(self, line: bytes) -> tuple[int | str, Any]:
         try:
-            block, split, text = line.rstrip(b"\r\n").split(b"\t")
-            data = binascii.a2b_base64(text)
+            block, split, start = _head(line)
+            data = binascii.a2b_base64(memoryview(line)[start:])
             if int(split) < 0 or not (block == SUMMARY.encode() or int(block) >= 0):
                 raise ValueError("negative")
             if block == SUMMARY.encode():
