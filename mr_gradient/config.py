@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ PRECONDITIONS = ("auto", "none", "center", "scale", "both")
 _SHOWN = 80
 #: Where and how a training runs: it may change from one resume to the next.
 _OF_THE_RUN = ("data", "out", "iterations", "runner", "runner_options", "restart", "verbose",
-               "warm_start", "skip_model_check")
+               "skip_model_check")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class TrainConfig:
         _one_of("--strategy", self.strategy, STRATEGIES)
         _one_of("--precondition", self.precondition, PRECONDITIONS)
         _one_of("--precision", self.precision, ("float32", "float64"))
+        _one_of("--class-weight", self.class_weight or "balanced", ("balanced",))
         for name, value in (("--iterations", self.iterations), ("--local-epochs", self.local_epochs),
                             *(("--hidden", n) for n in self.hidden)):
             if value < 1:
@@ -92,12 +94,27 @@ class TrainConfig:
             value = getattr(self, name)
             if value < 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 0")
+        for name, usual in (("local_epochs", 1), ("local_steps", 0)):
+            if self.strategy != "local-sgd" and getattr(self, name) != usual:
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: needs --strategy "
+                                 f"local-sgd, found {self.strategy}")
+        if self.local_steps and self.local_epochs != 1:
+            raise UsageError(f"--local-epochs {self.local_epochs}: cannot be with --local-steps "
+                             f"{self.local_steps}; leave one out")
+        if self.warm_start and os.path.realpath(self.warm_start) == os.path.realpath(self.out):
+            raise UsageError(f"--warm-start {self.warm_start}: must be another folder than --out, "
+                             "where the new model will replace what is there")
 
     def effective(self) -> dict[str, Any]:
-        """All that makes the model what it is: as YAML it is a ``--config`` that reproduces it."""
-        value = {key: each for key, each in asdict(self).items() if each is not None}
-        kept = {key: each for key, each in value.items() if key not in _OF_THE_RUN}
-        return json.loads(json.dumps({**kept, "data": self.data, "iterations": self.iterations}))
+        """All that makes the model what it is: as YAML it is a ``--config`` that reproduces it.
+
+        What is not given is left out; folders are absolute, so that it may be used from anywhere.
+        """
+        kept = {key: each for key, each in asdict(self).items()
+                if key not in _OF_THE_RUN and each not in (None, "", (), {})}
+        folders = {key: os.path.abspath(getattr(self, key)) for key in ("data", "warm_start")
+                   if getattr(self, key)}
+        return json.loads(json.dumps({**folders, **kept, **folders, "iterations": self.iterations}))
 
     def identity(self, model: Model, optimizer: Optimizer | Search, data_digest: str,
                  start_digest: str) -> dict:
@@ -156,14 +173,19 @@ def _typed(where: str, value: Any, kind: str) -> Any:
             return float(value)
         if kind.startswith("tuple"):
             numbers = value if isinstance(value, list) else str(value).split(",")
+            if any(type(each) not in (int, str) for each in numbers):
+                raise ValueError
             return tuple(int(each) for each in numbers)
         right = {"int": int, "str": str, "bool": bool, "list[str]": list,
                  "dict[str, Any]": dict}.get(kind.partition(" |")[0])
         if right is not None and type(value) is not right:
             raise ValueError
+        if right is list and any(type(each) is not str for each in value):
+            raise ValueError
         return value
     except (TypeError, ValueError):
         what = kind.partition(" |")[0].replace("tuple[int, ...]", "list of whole numbers")
+        what = what.replace("list[str]", "list of words")
         raise UsageError(f"{where}: must be of type {what}, found {value!r:.60}") from None
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mr_gradient.errors import UsageError
-
 
 @dataclass(frozen=True)
 class Best:
@@ -30,19 +28,13 @@ class Best:
     def reason(self) -> str:
         if not self.patience or self.waited < self.patience:
             return ""
-        return (f"the held-out loss has not fallen in {self.waited} iterations; the model is that of "
-                f"iteration {self.iteration}")
+        kept = f"that of iteration {self.iteration}" if self.iteration else "the last"
+        return f"the held-out loss has not fallen in {self.waited} iterations; the model is {kept}"
 
     def seen(self, iteration: int, held_out: dict | None, point: np.ndarray) -> Best:
-        """After an iteration that measured ``point`` (size,).
-
-        Raises ``UsageError`` where there is no held-out part.
-        """
+        """After an iteration that measured ``point`` (size,)."""
         if not self.patience:
             return self
-        if held_out is None:
-            raise UsageError(f"--patience {self.patience}: needs a held-out part; prepare with "
-                             "--test-fraction")
         if held_out["loss"] < self.loss:
             return replace(self, loss=held_out["loss"], iteration=iteration, waited=0, at=point)
         return replace(self, waited=self.waited + 1)
@@ -53,8 +45,11 @@ class Best:
 
     def progress(self) -> dict:
         """What a checkpoint keeps beside the parameters."""
-        return {"best_loss": self.loss, "best_iteration": self.iteration, "waited": self.waited} if (
-            self.at is not None) else {}
+        if not self.patience:
+            return {}
+        # A loss that was never finite is infinity, which JSON has not.
+        return {"best_loss": self.loss if math.isfinite(self.loss) else None,
+                "best_iteration": self.iteration, "waited": self.waited}
 
     def pack(self, views: Callable[[np.ndarray], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         return {} if self.at is None else views(self.at)
@@ -62,6 +57,8 @@ class Best:
     @classmethod
     def unpack(cls, patience: int, at: np.ndarray | None, progress: dict) -> Best:
         """As a checkpoint has it; ``at`` None: nothing was kept."""
-        if at is None:
+        if not patience:
             return cls(patience)
-        return cls(patience, progress["best_loss"], progress["best_iteration"], progress["waited"], at)
+        loss = progress["best_loss"]
+        return cls(patience, math.inf if loss is None else loss, progress["best_iteration"],
+                   progress["waited"], at)

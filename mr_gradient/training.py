@@ -14,7 +14,7 @@ from mr_gradient.checkpoint import Checkpoint
 from mr_gradient.config import TrainConfig
 from mr_gradient.dataset.schema import Dataset, open_dataset
 from mr_gradient.early_stopping import Best
-from mr_gradient.errors import DivergenceError
+from mr_gradient.errors import DivergenceError, UsageError
 from mr_gradient.jobs.launch import Launcher, job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.model_folder import SavedModel, is_current
@@ -25,8 +25,9 @@ from mr_gradient.progress import Progress, Silent
 from mr_gradient.strategies.base import Diverged, Step, Strategy
 from mr_gradient.strategies.passes import Passes
 from mr_gradient.timing import timed
-from mr_gradient.training_folder import TrainingFolder
+from mr_gradient.training_folder import CONFIGURATION, TrainingFolder
 from mr_gradient.training_parts import Parts
+from mr_gradient.yaml_files import write_yaml
 
 
 def train(config: TrainConfig, progress: Callable[[int, int], Progress] | None = None) -> dict:
@@ -50,6 +51,9 @@ class Training:
         self.config, self.dataset, self.folder = config, dataset, folder
         self.parts = Parts(config, dataset)
         self.identity = self.parts.identity
+        if config.patience and not dataset.held_out:
+            raise UsageError(f"--patience {config.patience}: needs a held-out part; prepare with "
+                             "--test-fraction")
         self.iteration, self.reason = 0, ""
         self.best = Best(config.patience)
         self._fingerprints = {fingerprint.describe()["digest"]}
@@ -152,11 +156,14 @@ class Training:
             metrics = found.points[0].metrics
             if not np.isfinite(metrics["train"]["loss"]):
                 raise self._diverged(f"the loss is {metrics['train']['loss']}", True)
+            effective = parts.resolved.effective()
             summary = {"iterations": self.iteration, "l1": config.l1, "l2": config.l2,
                        "precision": config.precision, "reason": self.reason,
                        "objective": metrics["train"]["loss"] + parts.penalty.value(parameters),
-                       **metrics, "configuration": config.effective(),
+                       **metrics, "configuration": effective,
                        "fingerprint": fingerprint.describe()}
+            write_yaml(os.path.join(out, CONFIGURATION), effective,
+                       "'mr-gradient train --config FILE --out FOLDER' makes the same model again.")
             save_model(out, SavedModel(parts.model, parts.layout.views(parameters),
                                        self.dataset.schema, summary, self.dataset.options))
         return self._result(jobs, self.iteration, started)

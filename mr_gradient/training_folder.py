@@ -15,6 +15,8 @@ from mr_gradient.errors import DataError, UsageError
 from mr_gradient.history import History
 from mr_gradient.model_folder import CODE, DESCRIPTION, TENSORS
 
+#: The configuration that the model in the folder has been trained with.
+CONFIGURATION = "config.yaml"
 _MARKER, _FORMAT = "training.json", "mr_gradient training"
 
 
@@ -104,7 +106,7 @@ class TrainingFolder:
             self._history = History(self.out)
         for old in self.iterations():
             self.drop(old)
-        for name in (DESCRIPTION, TENSORS, CODE):
+        for name in (DESCRIPTION, TENSORS, CODE, CONFIGURATION):
             if os.path.exists(os.path.join(self.out, name)):
                 os.unlink(os.path.join(self.out, name))
         checkpoint.remove_leftovers(self.out)

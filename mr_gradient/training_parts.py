@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +20,12 @@ from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models import source_code
 from mr_gradient.models.base import Model, layout
 from mr_gradient.models.custom import Custom
-from mr_gradient.models.data_sums import DataSums
 from mr_gradient.models.linear import Linear
 from mr_gradient.models.penalty import Penalty
 from mr_gradient.models.source_code import Code
 from mr_gradient.optimizers.base import EachGradient, Optimizer, Search
-from mr_gradient.optimizers.change_of_variables import ChangeOfVariables, hessian_scale
 from mr_gradient.strategies.base import Strategy
+from mr_gradient.strategies.data_look import DataLook
 from mr_gradient.strategies.local_sgd import LocalSgd
 from mr_gradient.strategies.model_check import check
 from mr_gradient.strategies.passes import Passes
@@ -39,9 +39,10 @@ _OPTIMIZER_OPTIONS = ("learning_rate", "momentum", "beta1", "beta2", "decay", "e
                       "clip_norm", "memory", "tolerance")
 #: Fields of optimizers that have another name than their option.
 _FIELDS = {"tolerance": "gradient_tolerance"}
-#: Bounds of the losses' second derivatives by the output; of Poisson's at a rate of 1.
-_CURVATURE = {"squared": 1.0, "huber": 1.0, "poisson": 1.0, "logistic": 0.25, "softmax": 0.25,
-              "squared_hinge": 2.0}
+#: Rows of a minibatch of ``local-sgd`` when nobody says how many.
+_BATCH_SIZE = 128
+#: Beyond so many parameters Newton's Hessian fills gigabytes in every task.
+_MOST_OF_NEWTON = 8192
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,16 @@ class Parts:
         if config.model_options:
             raise UsageError(f"--model-options: --model {config.model} has none; they are for a model "
                              "of your own")
-        layers = read_yaml(config.layers) if isinstance(config.layers, str) else config.layers
-        options = {"hidden": config.hidden, "huber_delta": config.huber_delta, "layers": layers,
+        options = {"hidden": config.hidden, "huber_delta": config.huber_delta, "layers": self.layers,
                    "input_shape": config.input_shape or None}
         return models.create(config.model, schema.width, schema.kind, len(schema.classes),
                              {name: value for name, value in options.items() if value is not None})
+
+    @cached_property
+    def layers(self) -> Any:
+        """The layer list as plain data, or None."""
+        layers = self.config.layers
+        return read_yaml(layers) if isinstance(layers, str) else layers
 
     @cached_property
     def layout(self) -> Layout:
@@ -110,12 +116,39 @@ class Parts:
                                  "with --strategy synchronous and without --batch-size")
             if made.wants_hessian and not hasattr(self.model, "add_hessian"):
                 raise UsageError(f"--optimizer {name}: needs a linear model, found {config.model}")
+            if made.wants_hessian and self.layout.size > _MOST_OF_NEWTON:
+                raise UsageError(f"--optimizer {name}: is for at most {_MOST_OF_NEWTON:,} parameters, "
+                                 f"found {self.layout.size:,}; use lbfgs")
         return made
+
+    @cached_property
+    def precondition(self) -> str:
+        """``auto``: centred features, or scaled ones where centring would fill sparse rows."""
+        kind, linear = self.config.precondition, isinstance(self.model, Linear)
+        if kind == "auto":
+            searches = linear and self.optimizer_name in ("lbfgs", "owlqn")
+            return "none" if not searches else (
+                "scale" if self.dataset.schema.layout == "csr" else "center")
+        if kind != "none" and (not linear or self.optimizer_name == "newton"
+                               or self.config.strategy != "synchronous"):
+            raise UsageError(f"--precondition {kind}: needs a linear model, --strategy synchronous and "
+                             f"another optimizer than newton; found {self.config.model}, "
+                             f"{self.config.strategy} and {self.optimizer_name}")
+        return kind
+
+    @cached_property
+    def resolved(self) -> TrainConfig:
+        """The configuration with what ``auto``, None and 0 stand for, and layers as plain data."""
+        options = {key: getattr(self.optimizer, _FIELDS.get(key, key)) for key in _OPTIMIZER_OPTIONS
+                   if hasattr(self.optimizer, _FIELDS.get(key, key))}
+        batch_size = self.config.batch_size or (
+            _BATCH_SIZE if self.config.strategy == "local-sgd" else 0)
+        return replace(self.config, optimizer=self.optimizer_name, precondition=self.precondition,
+                       layers=self.layers, batch_size=batch_size, **options)
 
     @property
     def identity(self) -> dict:
-        resolved = replace(self.config, optimizer=self.optimizer_name)
-        same = resolved.identity(self.model, self.optimizer, self.dataset.digest, self.start[1])
+        same = self.resolved.identity(self.model, self.optimizer, self.dataset.digest, self.start[1])
         # Of a file with a model of the user's own, what it holds counts, not where it lies.
         return same | {"model": self.code.function, "factory": ""} if self.code else same
 
@@ -130,9 +163,11 @@ class Parts:
         if found != dict(self.layout.shapes):
             raise UsageError(f"--warm-start {config.warm_start}: its tensors must be "
                              f"{dict(self.layout.shapes)}, found {found}")
-        if saved.schema.features != self.dataset.schema.features:
-            raise UsageError(f"--warm-start {config.warm_start}: was trained on other features than "
-                             f"{config.data} has; prepare with --like {config.warm_start}")
+        ours, theirs = self.dataset.schema, saved.schema
+        for what in ("features", "classes"):
+            if getattr(ours, what) != getattr(theirs, what):
+                raise UsageError(f"--warm-start {config.warm_start}: was trained on other {what} than "
+                                 f"{config.data} has; prepare with --like {config.warm_start}")
         parameters = self.layout.flatten(saved.parameters, np.dtype(config.precision))
         return parameters, hashlib.sha256(parameters.tobytes()).hexdigest()
 
@@ -147,28 +182,27 @@ class Parts:
 
     def strategy(self, jobs: Launcher) -> Strategy:
         """Ready to make steps; a job may be run to look at the data first."""
-        config = self.config
+        config = self.resolved
         splits = make_splits(self.dataset, rows_per_split=config.rows_per_split)
-        sums = _DataLook(self, jobs)
-        weights = sums.class_weights() if config.class_weight else None
+        look = DataLook(jobs, self.dataset, config.precision, config.rows_per_split)
+        weights = look.class_weights() if config.class_weight else None
         passes = Passes(jobs, splits, self.layout)
         if config.strategy == "local-sgd":
-            return LocalSgd(passes, self.optimizer, self.penalty, config.batch_size or 128,
+            return LocalSgd(passes, self.optimizer, self.penalty, config.batch_size,
                             config.local_epochs, config.local_steps,
                             lambda iteration: self.settings(iteration=iteration,
                                                             class_weights=weights))
-        search, change = self.optimizer, sums.change()
+        search, change = self.optimizer, look.change(
+            config.precondition, getattr(self.model, "loss", ""), config.l2)
         if self.optimizer_name not in optimizers.SEARCHES:
             search = EachGradient(search)
         elif change is not None and change.scale is not None and config.l1:
             search = replace(search, scale=self.layout.flatten(
                 {"weight": np.broadcast_to(change.scale, self.model.tensors()["weight"].shape),
                  "bias": np.ones(self.model.outputs)}, np.float64))
-        sample = min(1.0, config.batch_size / self.dataset.rows("train"))
-        hessian = search.wants_hessian
+        sample = (config.batch_size, passes.rows) if 0 < config.batch_size < passes.rows else None
         return Synchronous(passes, search, self.penalty, change, lambda iteration: self.settings(
-            iteration=iteration, class_weights=weights, hessian=hessian,
-            sample=sample if sample < 1 else 0.0))
+            iteration=iteration, class_weights=weights, hessian=search.wants_hessian, sample=sample))
 
 
 def _check_used(name: str, made: Optimizer | Search, config: TrainConfig) -> None:
@@ -178,51 +212,3 @@ def _check_used(name: str, made: Optimizer | Search, config: TrainConfig) -> Non
         if value is not None and _FIELDS.get(key, key) not in made.__dataclass_fields__:
             raise UsageError(f"--{key.replace('_', '-')} {value}: --optimizer {name} has no such "
                              "option; leave it out")
-
-
-class _DataLook:
-    """Sums over the data, by one job that runs when they are first needed."""
-
-    def __init__(self, parts: Parts, jobs: Launcher) -> None:
-        self._parts, self._jobs = parts, jobs
-
-    @cached_property
-    def _sums(self) -> tuple[dict[str, np.ndarray], float]:
-        parts = self._parts
-        schema = parts.dataset.schema
-        model = DataSums(schema.width, len(schema.classes))
-        where = layout(model)
-        splits = [split for split in make_splits(
-            parts.dataset, rows_per_split=parts.config.rows_per_split) if split.gradient]
-        settings = settings_for(model, schema, parts.config.precision)
-        found = Passes(self._jobs, splits, where).run(settings, [np.zeros(where.size,
-                                                                  parts.config.precision)])
-        return where.views(found.points[0].gradient), found.points[0].metrics["train"]["weight"]
-
-    def class_weights(self) -> tuple[float, ...]:
-        """total / (classes * weight of the class), as scikit-learn's ``balanced``."""
-        if self._parts.dataset.schema.kind != "class":
-            raise UsageError("--class-weight balanced: the target must be of classes")
-        counts = self._sums[0]["counts"].astype(np.float64)
-        return tuple((counts.sum() / (len(counts) * np.maximum(counts, 1e-300))).tolist())
-
-    def change(self) -> ChangeOfVariables | None:
-        """The change of variables that the configuration asks for."""
-        parts, config = self._parts, self._parts.config
-        kind = config.precondition
-        if kind == "auto":
-            searches = parts.optimizer_name in ("lbfgs", "owlqn") and isinstance(parts.model, Linear)
-            kind = "none" if not searches else (
-                "scale" if parts.dataset.schema.layout == "csr" else "center")
-        if kind == "none":
-            return None
-        if not isinstance(parts.model, Linear) or parts.optimizer_name == "newton":
-            raise UsageError(f"--precondition {kind}: needs a linear model, and another optimizer than "
-                             f"newton; found {config.model} and {parts.optimizer_name}")
-        tensors, weight = self._sums
-        mean = tensors["sum"].astype(np.float64) / weight if kind in ("center", "both") else None
-        scale = None
-        if kind in ("scale", "both"):
-            scale = hessian_scale(tensors["squares"].astype(np.float64) / weight,
-                                  _CURVATURE[parts.model.loss], config.l2, mean)
-        return ChangeOfVariables(mean, scale)

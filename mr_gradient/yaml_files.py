@@ -1,9 +1,10 @@
-"""Files that a user writes: YAML, of which JSON is a part. No task reads any."""
+"""Files that a user writes, or may want to: YAML, of which JSON is a part. No task reads any."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from mr_gradient import storage
 from mr_gradient.errors import UsageError
 
 
@@ -20,6 +21,14 @@ def read_yaml(path: str) -> Any:
         said = " ".join(str(error).split())
         raise UsageError(f"{path}: must be YAML: {said}") from None
     return {} if value is None else value
+
+
+def write_yaml(path: str, value: dict[str, Any], comment: str) -> None:
+    """Write plain data for people to read, below a line of comment; whole or not at all."""
+    import yaml
+
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    storage.write_atomically(path, [f"# {comment}\n{text}".encode()])
 
 
 def parse_yaml(text: str) -> Any:

@@ -45,7 +45,7 @@ class Settings:
     labels that are values. ``precision``: float32 or float64, the type of gradients.
     ``rows_per_chunk``: rows that a model sees at a time. ``seed`` and ``iteration`` key randomness.
     ``points``: how many parameter vectors are evaluated; ``hessian``: whether with their Hessians.
-    ``sample``: part of every training split's rows that is drawn in this iteration, 0 for all.
+    ``sample``: how many training rows are drawn in this iteration, and of how many; None for all.
     ``metrics``: whether splits without a gradient give all metrics, not only the loss.
     ``class_weights``: one a class, by which the weights of training examples are multiplied.
     ``local``: of ``local-sgd``.
@@ -61,7 +61,7 @@ class Settings:
     iteration: int = 0
     points: int = 1
     hessian: bool = False
-    sample: float = 0.0
+    sample: tuple[int, int] | None = None
     metrics: bool = False
     class_weights: tuple[float, ...] | None = None
     local: Local | None = None

@@ -140,11 +140,24 @@ class GradientJob(BaseJob):
         settings, dtype = self._broadcast.settings, self._broadcast.dtype
         if not settings.sample:
             return shard.chunks(split.start, split.stop, settings.rows_per_chunk, dtype)
-        generator, rows = self._generator(split, SAMPLE), split.stop - split.start
-        # On average as many as were asked for, whatever the size of the split.
-        count = min(rows, max(1, int(rows * settings.sample + generator.random())))
+        rows, count = split.stop - split.start, self._count(split)
+        generator = self._generator(split, SAMPLE)
         drawn = split.start + np.sort(generator.choice(rows, count, replace=False, shuffle=False))
         return shard.chunks_of(drawn, settings.rows_per_chunk, dtype)
+
+    def _count(self, split: Split) -> int:
+        """How many of a split's rows are drawn.
+
+        Systematic sampling (Madow 1949): all splits together give exactly as many as were asked for,
+        and every row is drawn with the same probability.
+        """
+        settings = self._broadcast.settings
+        wanted, of = settings.sample
+        start = np.random.default_rng(np.random.SeedSequence(
+            [settings.seed, settings.iteration])).integers(of)
+        lo, hi = ((before * wanted + int(start)) // of
+                  for before in (split.before, split.before + split.stop - split.start))
+        return hi - lo
 
     def _generator(self, split: Split, purpose: int) -> np.random.Generator:
         settings = self._broadcast.settings

@@ -16,7 +16,8 @@ class Split:
 
     ``rows`` and ``sha256`` are the shard's, ``part`` the part of the data set that it belongs to.
     Splits with ``gradient`` are numbered from 0 and come first in the numbering, since the tree of
-    law 2 is over their numbers; the others give metrics only.
+    law 2 is over their numbers; the others give metrics only. ``before``: rows of the splits of its
+    part before it.
     """
 
     split: int
@@ -27,6 +28,7 @@ class Split:
     sha256: str
     part: str
     gradient: bool
+    before: int = 0
 
     @classmethod
     def parse(cls, line: str) -> Split:
@@ -52,14 +54,15 @@ def make_splits(dataset: Dataset, gradient: bool = True, rows_per_split: int = 0
     splits: list[Split] = []
     keys: list[tuple] = []
     for part in ("train", "held_out"):
-        first = len(splits)
+        first, before = len(splits), 0
         for shard in getattr(dataset, part):
             step = rows_per_split or max(1, shard.rows)
             for start in range(0, max(1, shard.rows), step):
                 splits.append(Split(
                     len(splits), os.path.join(dataset.folder, shard.path), start,
                     min(start + step, shard.rows), shard.rows, shard.sha256, part,
-                    gradient and part == "train"))
+                    gradient and part == "train", before))
+                before += splits[-1].stop - start
         count = len(splits) - first
         keys += [((i + 0.5) / count, first + i) for i in range(count)]
     return [splits[number] for _, number in sorted(keys)]

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 Tensors = dict[str, np.ndarray]
+#: A variance below this part of the mean square is the rounding of float32 sums.
+_ROUNDING = 1e-5
 
 
 class ChangeOfVariables(NamedTuple):
@@ -59,13 +61,14 @@ def hessian_scale(mean_square: np.ndarray, curvature: float, l2: float,
     ``mean_square`` and ``mean`` (features,): weighted means of x_j^2 and x_j over the examples; with
     ``mean`` the features count as centred by it. ``curvature``: a bound of the loss's second
     derivative by the output, 1/4 for logistic and softmax, 1 for squared. A feature that never
-    varies, without ``l2``, has scale 1.
+    varies, without ``l2``, has scale 1, and so has one whose squares overflow.
     """
     square = np.asarray(mean_square, np.float64)
     if mean is not None:
-        square = np.maximum(square - np.square(mean, dtype=np.float64), 0)
+        variance = square - np.square(mean, dtype=np.float64)
+        square = np.where(variance > _ROUNDING * square, variance, 0.0)
     diagonal = curvature * square + l2
-    return 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    return 1 / np.sqrt(np.where((diagonal > 0) & np.isfinite(diagonal), diagonal, 1.0))
 
 
 def _wide(tensors: Tensors) -> tuple[np.ndarray, np.ndarray]:

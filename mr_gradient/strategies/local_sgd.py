@@ -43,9 +43,6 @@ class LocalSgd:
     def parameters(self, variables: np.ndarray) -> np.ndarray:
         return variables
 
-    def reason(self, state: Any) -> str:
-        return ""
-
     def step(self, iteration: int, variables: np.ndarray, state: Any) -> Step:
         """The metrics of the training part are running means, while the parameters moved; those of
         the held-out part are at the parameters of before."""

@@ -40,7 +40,8 @@ class Synchronous:
         if self._change is None:
             return flat
         layout = self._passes.layout
-        return layout.flatten(getattr(self._change, how)(layout.views(flat)), flat.dtype)
+        with np.errstate(all="ignore"):  # what is not finite shows in the loss
+            return layout.flatten(getattr(self._change, how)(layout.views(flat)), flat.dtype)
 
     def step(self, iteration: int, variables: np.ndarray, state: Any) -> Step:
         points = self._search.points(state, variables)
