@@ -1,6 +1,7 @@
 """Settings of the test session: hypothesis draws the same examples on every run and machine."""
 
 import pytest
+from cluster.fixture import hadoop, hadoop_jars  # noqa: F401
 from hypothesis import HealthCheck, settings
 
 # A health check that looks at the clock would make a slow machine fail, as a deadline would.
