@@ -109,12 +109,13 @@ def read_json(path: str, what: str) -> dict:
 
 
 def sha256(path: str) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
+    """Hexadecimal SHA-256 of a file."""
+    # One buffer, which stays in the cache: fresh ones of 1 MiB took half as long as the hashing.
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 18))
     try:
-        with open(path, "rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+        with open(path, "rb", buffering=0) as file:
+            while size := file.readinto(buffer):
+                digest.update(buffer[:size])
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from mr_gradient.errors import DataError
 #: A chunk's features, in the type that the model computes in, fill at most this many bytes: they
 #: are read twice, forward and backward, and should still be in a cache the second time. Half as
 #: much fits the second-level cache better, and lost to the calls that it doubles.
-CHUNK_BYTES = 2 * 1024 * 1024
+CHUNK_BYTES = 4 * 1024 * 1024
 
 
 @dataclass
