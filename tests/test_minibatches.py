@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def splits_of(data, cuts=(0, 1, 10, 60)):
     """Splits of 1, 9 and 50 rows."""
     (whole,) = make_splits(data)
     return [replace(whole, split=number, start=lo, stop=hi, before=lo)
-            for number, (lo, hi) in enumerate(zip(cuts, cuts[1:]))]
+            for number, (lo, hi) in enumerate(pairwise(cuts))]
 
 
 def draws(data, batch: int, iterations: int, seed: int = 0, cuts=(0, 1, 10, 60)) -> np.ndarray:
