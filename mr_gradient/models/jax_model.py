@@ -112,7 +112,7 @@ class JaxModel:
 
 
 def _padded(rows: int) -> int:
-    """At least ``rows``, at most an eighth more: eight numbers between a power of two and the next."""
+    """At least ``rows``, and no more than seven or an eighth more: few numbers, whatever the rows."""
     step = max(8, 1 << max(0, rows.bit_length() - 4))
     return max(1, -(-rows // step)) * step
 
