@@ -138,13 +138,17 @@ class Parts:
 
     @cached_property
     def resolved(self) -> TrainConfig:
-        """The configuration with what ``auto``, None and 0 stand for, and layers as plain data."""
+        """The configuration with what ``auto``, None and 0 stand for, and layers as plain data; a file
+        of the user's own is where it is from anywhere."""
         options = {key: getattr(self.optimizer, _FIELDS.get(key, key)) for key in _OPTIMIZER_OPTIONS
                    if hasattr(self.optimizer, _FIELDS.get(key, key))}
         batch_size = self.config.batch_size or (
             _BATCH_SIZE if self.config.strategy == "local-sgd" else 0)
+        model = self.config.model
+        if self.code and self.code.path:
+            model = f"{self.code.path}:{self.code.function}"
         return replace(self.config, optimizer=self.optimizer_name, precondition=self.precondition,
-                       layers=self.layers, batch_size=batch_size, **options)
+                       layers=self.layers, batch_size=batch_size, model=model, **options)
 
     @property
     def identity(self) -> dict:

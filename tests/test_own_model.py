@@ -124,6 +124,8 @@ def test_bits_are_the_same_everywhere_and_after_a_resume(tmp_path, monkeypatch):
     run(data, tmp_path / "resumed", 2, model=model, **OPTIONS)
     run(data, tmp_path / "resumed", 4, model="machine.py:make", **OPTIONS)
     assert bits(tmp_path / "one") == bits(tmp_path / "two") == bits(tmp_path / "resumed")
+    kept = (tmp_path / "resumed/config.yaml").read_text()
+    assert f"model: {tmp_path}/elsewhere/machine.py:make\n" in kept
 
 
 def test_local_sgd_patience_and_a_warm_start(tmp_path):
