@@ -18,8 +18,10 @@ import cli_tools
 import pytest
 import yaml
 
+from mr_gradient import models
 from mr_gradient.commands import prepare
 from mr_gradient.dataset.transforms.spec import Spec
+from mr_gradient.models.layers import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -62,13 +64,29 @@ def test_the_readme_has_commands():
 
 
 def test_the_transforms_are_taken_and_the_help_shows_the_same():
-    text, = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    text = yaml_blocks()[0]
     spec = Spec.from_dict(yaml.safe_load(text))
     assert spec.columns.keys() == {"age", "city", "url", "comment", "id"}
     in_help = prepare._EXAMPLES.partition("left out:\n")[2]
     words = re.sub(r"\([^)]*\)", "", in_help)  # remarks
     assert Spec.from_dict(yaml.safe_load(words)) == replace(
         spec, columns={name: steps for name, steps in spec.columns.items() if name != "id"})
+
+
+def yaml_blocks() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+def test_the_layers_make_a_network():
+    """Of ten classes, from images of one channel."""
+    layers = yaml_blocks()[1]
+    model = models.create("network", 64, "class", 10, {"layers": yaml.safe_load(layers),
+                                                        "input_shape": [1, 8, 8]})
+    assert len(model.layers) == 7
+    assert model.tensors()["0.weight"].shape == (16, 1, 3, 3)
+    named = {re.match(r"\w+", line[2:])[0] for line in layers.splitlines()}
+    also = re.search(r"^Also (.*?);", (ROOT / "README.md").read_text(), re.M)[1]
+    assert named | set(re.findall(r"`(\w+)`", also)) == set(LAYERS)
 
 
 def test_the_message_is_that_of_the_command(tmp_path, capfd):

@@ -72,6 +72,17 @@ def test_sparse_features_stand_after_dense_ones():
     assert (np.diff(found.sparse.indices.reshape(150, 3)) > 0).all()
 
 
+def test_long_texts_are_read_word_by_word():
+    """Hashed whole, no two of them would have a feature in common."""
+    texts = [f"a text about something, and this is its number {i}" for i in range(150)]
+    plan = fitted(table({"text": texts}), {})
+    row, = plan.describe()
+    assert (row["transforms"], row["why"]) == ("ngrams of 1 to 1 words, 2^18",
+                                               "inferred: texts of 49 letters")
+    shared = np.diff(plan.apply(table({"text": texts[:2]})).sparse.indptr)
+    assert shared.tolist() == [10, 10]
+
+
 def test_many_one_hot_features_are_sparse():
     rows = table({f"w{j}": [str(j) + chr(65 + i) for i in range(50)] for j in range(6)})
     plan = fitted(rows, {})

@@ -16,7 +16,7 @@ from mr_gradient.dataset.transforms.matrix_steps import (
 )
 from mr_gradient.dataset.transforms.moments import Moments
 from mr_gradient.dataset.transforms.number_steps import Chain, NumberColumn
-from mr_gradient.dataset.transforms.options import HASH_BITS, ONE_HOT_CAP
+from mr_gradient.dataset.transforms.options import HASH_BITS, ONE_HOT_CAP, read_step
 from mr_gradient.dataset.transforms.sparse_counts import SparseCounts
 from mr_gradient.dataset.transforms.spec import DROP, Spec
 from mr_gradient.dataset.transforms.statistics import Series, Statistics
@@ -25,6 +25,8 @@ from mr_gradient.dataset.transforms.text_steps import NGrams
 from mr_gradient.dataset.transforms.word_steps import Hash, OneHot
 from mr_gradient.errors import DataError, UsageError
 
+#: Many different words of so many letters in the mean are texts, whose own words tell more.
+_TEXT_LENGTH = 32
 #: One-hot features past this, all columns together, are kept sparse.
 _DENSE_ONE_HOT = 256
 
@@ -113,6 +115,9 @@ def _word(name: str, statistics: Statistics, spec: Spec) -> tuple[Part | None, s
     if counts.counts is not None and len(counts.counts) <= ONE_HOT_CAP:
         part = OneHot.fit(name, {"cap": ONE_HOT_CAP}, statistics)
         return part, "one_hot", f"inferred: {len(counts.counts)} categories"
+    if counts.length >= _TEXT_LENGTH * counts.rows:
+        part, words, _ = _given_words(name, statistics, *read_step(name, {"ngrams": {"n": 1}}))
+        return part, words, f"inferred: texts of {counts.length / counts.rows:.0f} letters"
     return Hash((name,), HASH_BITS), f"hash to 2^{HASH_BITS}", "inferred: " + (
         f"{len(counts.counts)} categories" if counts.counts is not None
         else f"more than {counts.cap} categories, or long ones")
