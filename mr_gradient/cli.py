@@ -99,16 +99,8 @@ def _run(arguments: list[str]) -> int:
 
 def _print_result(result: dict) -> None:
     for name, value in result.items():
-        if value is None:
-            continue
-        if isinstance(value, dict):
-            value = "  ".join(f"{key} {_short(each)}" for key, each in value.items()
-                              if not isinstance(each, list))
-        print(f"{name.replace('_', ' '):12} {_short(value)}")
-
-
-def _short(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        if value is not None:
+            print(f"{name.replace('_', ' '):12} {value}")
 
 
 def _make_parser() -> Parser:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from mr_gradient.commands.parser import add_model_code, add_runner, check_runner_options, command
+from mr_gradient.commands.results import print_results
 
 
 def add(commands) -> None:
@@ -20,8 +22,13 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> dict:
+    from mr_gradient import model_folder
     from mr_gradient.evaluation import evaluate
 
     check_runner_options(options, rest)
-    return evaluate(options.model, options.data, options.part, options.runner, rest,
-                    options.verbose, options.model_code)
+    result = evaluate(options.model, options.data, options.part, options.runner, rest,
+                      options.verbose, options.model_code)
+    if options.json:
+        return result
+    print_results(result, model_folder.read(options.model).schema.classes, sys.stdout)
+    return {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 
 from mr_gradient.commands.parser import add_runner, check_runner_options, command, fields_of
+from mr_gradient.commands.results import print_results
 from mr_gradient.progress import KINDS, on_stderr
 
 _EXAMPLES = """\
@@ -99,13 +101,18 @@ def _add_optimizer(add) -> None:
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> dict:
+    from mr_gradient import model_folder
     from mr_gradient.config import TrainConfig, from_yaml
     from mr_gradient.training import train
 
     check_runner_options(options, rest)
     config = from_yaml(getattr(options, "config", ""), {**fields_of(TrainConfig, options),
                                                         "runner_options": rest})
-    return train(config, functools.partial(on_stderr, options.progress))
+    result = train(config, functools.partial(on_stderr, options.progress))
+    if options.json:
+        return result
+    print_results(result, model_folder.read(config.out).schema.classes, sys.stdout)
+    return {}
 
 
 def _sizes(text: str) -> tuple[int, ...]:
