@@ -223,6 +223,7 @@ def ours(problem: Problem, folder: str, options: dict, target: float) -> dict:
     # isort: split
     from mr_gradient import checkpoint, optimizers
     from mr_gradient.config import TrainConfig
+    from mr_gradient.optimizers import line_search
     from mr_gradient.progress import Silent
     from mr_gradient.training import train
 
@@ -230,6 +231,8 @@ def ours(problem: Problem, folder: str, options: dict, target: float) -> dict:
     trials = {name: options.pop(name) for name in ("steps", "trials") if name in options}
     search = optimizers.search
     optimizers.search = lambda name, found: search(name, {**found, **trials})
+    if trials:
+        line_search.FIRST = line_search.FIRST[:trials["trials"]]
     shown, reached = Silent(), {}
 
     def iteration(line: dict) -> None:

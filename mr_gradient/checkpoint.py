@@ -84,7 +84,8 @@ def save(out: str, checkpoint: Checkpoint) -> None:
     arrays = {f"parameters.{name}": array for name, array in checkpoint.parameters.items()}
     arrays |= {f"optimizer.{name}": array for name, array in checkpoint.optimizer.items()}
     arrays |= {f"best.{name}": array for name, array in checkpoint.best.items()}
-    parts = {name: _write_part(out, arrays.pop(name)) for name in list(arrays) if _is_part(name, arrays)}
+    lasting = [name for name, array in arrays.items() if _is_part(name, array)]
+    parts = {name: _write_part(out, arrays.pop(name)) for name in lasting}
     metadata = {"format": _FORMAT, "iteration": str(checkpoint.iteration), "parts": json.dumps(parts),
                 "identity": json.dumps(checkpoint.identity, sort_keys=True),
                 "fingerprint": checkpoint.fingerprint,
@@ -126,10 +127,10 @@ def load(out: str, iteration: int) -> Checkpoint:
                       metadata["fingerprint"], groups["best"], json.loads(metadata["progress"]))
 
 
-def _is_part(name: str, arrays: dict[str, np.ndarray]) -> bool:
+def _is_part(name: str, array: np.ndarray) -> bool:
     """Whether an array is a large member of a tuple in the optimizer's state."""
     group, *_, last = name.split(".")
-    return group == "optimizer" and last.isdigit() and arrays[name].nbytes >= _PART_BYTES
+    return group == "optimizer" and last.isdigit() and array.nbytes >= _PART_BYTES
 
 
 def _part(out: str, digest: str) -> str:
@@ -157,8 +158,8 @@ def _read_part(out: str, digest: str, wanted_by: str) -> np.ndarray:
         if metadata or _digest(arrays, {}) != digest:
             raise DataError(f"{path}: its checksum does not fit")
     except DataError as error:
-        raise DataError(f"{error}; it is a part of the checkpoint {wanted_by}: remove that to go on from "
-                        "the one before, or start over with --restart") from None
+        raise DataError(f"{error}; it is a part of the checkpoint {wanted_by}: remove that to go on "
+                        "from the one before, or start over with --restart") from None
     return arrays["array"]
 
 
@@ -178,6 +179,6 @@ def _digest(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

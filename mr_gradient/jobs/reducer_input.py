@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 #: Lines are compared by so many bytes: longer ones differ in them, since key and split come first.
 _COMPARED = 4096
@@ -25,19 +26,23 @@ def deal(outputs: Sequence[str], input_of: Callable[[int], str], tasks: int, sma
     records = [record for path in outputs for record in _lines(path)]
     records.sort(key=(lambda record: bytes(record[:_COMPARED])) if sort_values else _key)
     total = sum(map(len, records))
-    share = total if total < small else -(-total // tasks)
-    starts, size, last = [0], 0, b""
-    for number, record in enumerate(records):
-        if size >= share * len(starts) and _key(record) != last:
-            starts.append(number)
-        size, last = size + len(record), _key(record)
-    for task, (start, stop) in enumerate(zip(starts, [*starts[1:], len(records)])):
+    share = total / (1 if total < small else tasks)
+    inputs: list[list[memoryview]] = [[]]
+    before, last = 0, 0
+    for _, group in groupby(records, _key):
+        of_key = list(group)
+        size = sum(map(len, of_key))
+        task = int((before + size / 2) / share)
+        if task > last and inputs[-1]:
+            inputs.append([])
+        inputs[-1] += of_key
+        before, last = before + size, task
+    for task, of_task in enumerate(inputs):
         path = input_of(task)
         os.makedirs(os.path.dirname(path))
-        with open(path, "wb", buffering=0) as file:
-            for record in records[start:stop]:
-                file.write(record)
-    return len(starts)
+        with open(path, "wb") as file:
+            file.writelines(of_task)
+    return len(inputs)
 
 
 def _lines(path: str) -> Iterator[memoryview]:
