@@ -179,7 +179,7 @@ def test_jars_are_fetched_once_and_whole(tmp_path, monkeypatch):
     assert [each.communicate()[0] for each in processes] == [f"{folder}\n"] * 3
     assert (tmp_path / "log").read_text() == "run\n"
     assert sorted(path.name for path in folder.parent.iterdir()) == [
-        folder.name, f"{folder.stem}.lock"]
+        folder.name, f"{folder.name}.lock"]
     maven.write_text("#!/bin/sh\necho no such artifact\nexit 1\n")
     folder.rmdir()
     with pytest.raises(Missing, match=r"Maven could not fetch Hadoop .*: no such artifact"):

@@ -69,7 +69,7 @@ def find_jars() -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "w", encoding="utf-8") as lock:
+    with open(folder.with_name(f"{folder.name}.lock"), "w", encoding="utf-8") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             _fetch(folder)
