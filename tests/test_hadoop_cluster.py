@@ -83,6 +83,7 @@ sleep 612.5
 
 def test_a_node_manager_dies_with_its_containers(hadoop_jars, tmp_path):
     """And with the cluster everything else: processes, ports and files."""
+    before = temporary_files()
     mapper = tmp_path / "mapper.sh"
     mapper.write_text(MAPPER)
     mapper.chmod(0o755)
@@ -103,6 +104,7 @@ def test_a_node_manager_dies_with_its_containers(hadoop_jars, tmp_path):
             finally:
                 job.kill()
     assert_nothing_left(folder, ports)
+    assert temporary_files() <= before
 
 
 def lose_and_regain_the_node(hadoop: HadoopCluster) -> None:
@@ -137,6 +139,12 @@ def test_the_cluster_ends_with_the_process_that_started_it(hadoop_jars):
         starter.send_signal(signal.SIGKILL)
         starter.wait()
     assert_nothing_left(*new)
+
+
+def temporary_files() -> set[str]:
+    """In /tmp, where Hadoop and Java put things that nothing told them to put elsewhere."""
+    return {path.name for pattern in ("hadoop-*", "[Jj]etty*", "lib*")
+            for path in Path("/tmp").glob(pattern)}
 
 
 def folders() -> list[Path]:

@@ -68,6 +68,8 @@ def write(folder: Path, jars: Path, options: Options, ports: Ports) -> None:
             "yarn.resourcemanager.hostname": HOST,
             **{f"yarn.resourcemanager.{name}address": ports.address(f"resource manager {name}")
                for name in ("", "scheduler.", "resource-tracker.", "admin.", "webapp.")},
+            # Its default is in /tmp, whatever hadoop.tmp.dir says.
+            "yarn.node-attribute.fs-store.root-dir": f"file://{folder.parent}/node-attributes",
             "yarn.resourcemanager.connect.retry-interval.ms": "200",
             "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": "100",
             "yarn.nm.liveness-monitor.expiry-interval-ms": expiry,
