@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from mr_gradient import models
+from mr_gradient.dataset.uris import is_uri
 from mr_gradient.errors import UsageError
 from mr_gradient.models.base import Model
 from mr_gradient.optimizers.base import Optimizer, Search
@@ -112,8 +113,8 @@ class TrainConfig:
         """
         kept = {key: each for key, each in asdict(self).items()
                 if key not in _OF_THE_RUN and each not in (None, "", (), {})}
-        folders = {key: os.path.abspath(getattr(self, key)) for key in ("data", "warm_start")
-                   if getattr(self, key)}
+        folders = {key: each if is_uri(each) else os.path.abspath(each)
+                   for key in ("data", "warm_start") if (each := getattr(self, key))}
         return json.loads(json.dumps({**folders, **kept, **folders, "iterations": self.iterations}))
 
     def identity(self, model: Model, optimizer: Optimizer | Search, data_digest: str,

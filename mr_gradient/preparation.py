@@ -27,7 +27,9 @@ from mr_gradient.dataset.strata import Strata
 from mr_gradient.dataset.transforms.plan import Plan, make_plan
 from mr_gradient.dataset.transforms.spec import Spec
 from mr_gradient.dataset.transforms.statistics import Statistics
-from mr_gradient.dataset.writer import REJECTS, new_folder
+from mr_gradient.dataset.upload import output_folder
+from mr_gradient.dataset.uris import is_uri, without_file_scheme
+from mr_gradient.dataset.writer import REJECTS
 from mr_gradient.errors import DataError, TaskError, UsageError
 from mr_gradient.jobs.launch import launcher, run_job
 from mr_gradient.jobs.prepare_job import STATISTICS, STRATA, SUMMARY, PrepareJob, PrepareSettings
@@ -50,11 +52,11 @@ def prepare(config: PreparationConfig) -> Prepared:
     """
     config.check()
     # Tasks run in folders of their own.
-    paths = find_inputs([each if "://" in each else os.path.abspath(each) for each in config.inputs])
+    paths = find_inputs([each if is_uri(each) else os.path.abspath(each) for each in config.inputs])
     before = Before.load(config.like) if config.like else None
     with launcher(config.arguments) as jobs:
         chosen, source = look(config, paths, jobs.scratch, before)
-        with new_folder(config.out, config.overwrite) as folder:
+        with output_folder(config.out, config.overwrite) as folder:
             pieces = chosen.pieces(paths, source, config.piece_bytes)
             run = _Run(config, jobs.arguments, jobs.scratch, folder, pieces)
             if not pieces:
@@ -73,7 +75,9 @@ def prepare(config: PreparationConfig) -> Prepared:
                        "bad_rows": run.bad_rows, "source": asdict(kept(source)),
                        "plan": plan.to_json()}
             Dataset(folder, schema, *parts, options).save()
-    return Prepared(Dataset(os.path.abspath(config.out), schema, *parts, options), plan, run.bad_rows)
+    out = without_file_scheme(config.out)
+    folder = out.rstrip("/") if is_uri(out) else os.path.abspath(out)
+    return Prepared(Dataset(folder, schema, *parts, options), plan, run.bad_rows)
 
 
 def _sync(folder: str, parts: tuple[tuple[ShardInfo, ...], ...]) -> None:

@@ -95,12 +95,18 @@ def finite(value: Any) -> Any:
 def read_json(path: str, what: str) -> dict:
     """A JSON object from a file; ``what`` names it in the error."""
     try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
+        with open(path, "rb") as file:
+            return parse_json(file.read(), path, what)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {what} was expected there") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def parse_json(data: bytes, path: str, what: str) -> dict:
+    """A JSON object in UTF-8; ``path`` and ``what`` name it in the error."""
+    try:
+        value = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: {what} must be JSON: {error}") from None
     if not isinstance(value, dict):
@@ -108,8 +114,8 @@ def read_json(path: str, what: str) -> dict:
     return value
 
 
-def sha256(path: str) -> str:
-    """Hexadecimal SHA-256 of a file."""
+def sha256(path: str | int) -> str:
+    """Hexadecimal SHA-256 of a file, or of what a descriptor is open for, which is closed then."""
     # One buffer, which stays in the cache: fresh ones of 1 MiB took half as long as the hashing.
     digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 18))
     try:

@@ -12,6 +12,7 @@ import mmap
 import os
 import sys
 from math import prod
+from typing import BinaryIO
 
 import numpy as np
 
@@ -70,11 +71,21 @@ def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """
     try:
         with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size < 8:
-                raise DataError(f"{path}: not a safetensors file: shorter than 8 bytes")
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
+            return read_open(path, file, **_NO_DESCRIPTOR)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_open(path: str, file: BinaryIO, **options: bool) -> tuple[dict[str, np.ndarray],
+                                                                  dict[str, str]]:
+    """The same of a file that is open; ``path`` names it in errors.
+
+    The mapping has a descriptor of its own, unless ``options`` of ``mmap`` say otherwise, so that a
+    lock of the file (flock) stays as long as the arrays do.
+    """
+    if os.fstat(file.fileno()).st_size < 8:
+        raise DataError(f"{path}: not a safetensors file: shorter than 8 bytes")
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **options)
     try:
         return _parse(data)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:

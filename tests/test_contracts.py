@@ -62,4 +62,11 @@ def test_what_a_task_can_import_is_a_short_list():
     job = "mr_gradient.jobs.gradient_job"
     reached = {job} | graph.find_upstream_modules(job)
     others = {name.partition(".")[0] for name in reached} - {"mr_gradient"}
-    assert others - set(sys.stdlib_module_names) <= {"numpy", "mrjob", "scipy"}
+    assert others - set(sys.stdlib_module_names) <= {"numpy", "mrjob", "scipy", "fsspec"}
+
+
+def test_a_task_imports_fsspec_only_for_shards_behind_it():
+    code = "import sys, mr_gradient.jobs.gradient_job; print({'fsspec', 'asyncio'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                           check=True)
+    assert found.stdout == "set()\n"

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mr_gradient.commands.parser import add_model_code, add_runner, check_runner_options, command
+from mr_gradient.commands.parser import (
+    add_model_code,
+    add_node_cache,
+    add_runner,
+    check_runner_options,
+    command,
+    node_cache_options,
+)
 from mr_gradient.commands.results import print_results
 
 
@@ -14,10 +21,11 @@ def add(commands) -> None:
                      "  mr-gradient evaluate --model model --data digits --json\n")
     add = parser.add_argument
     add("--model", required=True, metavar="MODELDIR", help="folder of a trained model")
-    add("--data", required=True, metavar="DIR", help="a prepared data set")
+    add("--data", required=True, metavar="DIR", help="a prepared data set: a folder or a URI")
     add("--part", default="", choices=("train", "held-out"),
         help="default: held-out if there is one")
     add_model_code(parser)
+    add_node_cache(parser)
     add_runner(parser)
 
 
@@ -26,7 +34,8 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
     from mr_gradient.evaluation import evaluate
 
     check_runner_options(options, rest)
-    result = evaluate(options.model, options.data, options.part, options.runner, rest,
+    result = evaluate(options.model, options.data, options.part, options.runner,
+                      [*rest, *node_cache_options(options)],
                       options.verbose, options.model_code)
     if options.json:
         return result

@@ -11,7 +11,7 @@ from mr_gradient.commands.parser import command
 def add(commands) -> None:
     parser = command(commands, "inspect", "Show what is in a data set.", run,
                      "  mr-gradient inspect digits\n")
-    parser.add_argument("data", metavar="DIR", help="a prepared data set")
+    parser.add_argument("data", metavar="DIR", help="a prepared data set: a folder or a URI")
 
 
 def run(options: argparse.Namespace, _: list[str]) -> dict:

@@ -52,6 +52,17 @@ def add_runner(parser: Parser) -> None:
     parser.epilog = f"{parser.epilog}\n{note}" if parser.epilog else note
 
 
+def add_node_cache(parser: Parser) -> None:
+    """For commands whose tasks read shards."""
+    parser.add_argument("--no-node-cache", action="store_true",
+                        help="of data at a URI: keep no shard on the nodes, fetch it for each task")
+
+
+def node_cache_options(options: argparse.Namespace) -> list[str]:
+    """What the job is told."""
+    return ["--no-node-cache"] if options.no_node_cache else []
+
+
 def check_runner_options(options: argparse.Namespace, rest: list[str]) -> None:
     """Refuse what neither this command nor mrjob knows, with the nearest name."""
     from mr_gradient.jobs.gradient_job import GradientJob

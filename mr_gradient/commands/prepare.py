@@ -40,7 +40,7 @@ def add(commands) -> None:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT",
         help="files, folders, globs, hdfs:// or s3:// URIs; .gz and .bz2 as they are")
-    add("--out", required=True, metavar="DIR", help="folder of the data set to make")
+    add("--out", required=True, metavar="DIR", help="folder of the data set to make, or a URI")
     add("--overwrite", action="store_true", help="replace a data set that is at DIR")
     _add_reading(parser.add_argument_group("reading").add_argument)
     _add_features(parser.add_argument_group("columns and features").add_argument)

@@ -6,7 +6,14 @@ import argparse
 import functools
 import sys
 
-from mr_gradient.commands.parser import add_runner, check_runner_options, command, fields_of
+from mr_gradient.commands.parser import (
+    add_node_cache,
+    add_runner,
+    check_runner_options,
+    command,
+    fields_of,
+    node_cache_options,
+)
 from mr_gradient.commands.results import print_results
 from mr_gradient.progress import KINDS, on_stderr
 
@@ -29,7 +36,7 @@ def add(commands) -> None:
     parser = command(commands, "train", "Train a model, or go on with its training.", run, _EXAMPLES)
     add = _without_defaults(parser)
     add("--config", metavar="FILE", help="YAML with any of these options; those given here win")
-    add("--data", metavar="DIR", help="a prepared data set")
+    add("--data", metavar="DIR", help="a prepared data set: a folder or a URI")
     add("--model", metavar="NAME", help="linear, huber, poisson, logistic, svm, softmax, mlp, lenet, "
         "alexnet-small, network with --layers, or your own as path/to/file.py:factory")
     add("--out", metavar="MODELDIR", help="folder of the model")
@@ -47,6 +54,7 @@ def add(commands) -> None:
                         help="auto: a bar on a terminal, a line an iteration elsewhere")
     _add_model(_without_defaults(parser.add_argument_group("model and objective")))
     _add_optimizer(_without_defaults(parser.add_argument_group("optimizer and strategy")))
+    add_node_cache(parser)
     add_runner(parser)
 
 
@@ -106,8 +114,8 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
     from mr_gradient.training import train
 
     check_runner_options(options, rest)
-    config = from_yaml(getattr(options, "config", ""), {**fields_of(TrainConfig, options),
-                                                        "runner_options": rest})
+    config = from_yaml(getattr(options, "config", ""), {
+        **fields_of(TrainConfig, options), "runner_options": [*rest, *node_cache_options(options)]})
     result = train(config, functools.partial(on_stderr, options.progress))
     if options.json:
         return result

@@ -80,7 +80,7 @@ class RowSample:
 
 def open_checked(dataset: Dataset, info: ShardInfo) -> Shard:
     """A shard of a data set. Raises ``DataError`` if it has other rows or features than it must."""
-    shard = open_shard(os.path.join(dataset.folder, info.path))
+    shard = open_shard(os.path.join(dataset.folder, info.path), info.sha256)
     if shard.x.shape != (info.rows, dataset.schema.width):
         raise DataError(f"shard {shard.path}: must have {info.rows} rows of {dataset.schema.width} "
                         f"features, found {shard.x.shape[0]} of {shard.x.shape[1]}; prepare the data "

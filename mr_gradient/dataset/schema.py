@@ -14,10 +14,12 @@ from dataclasses import fields as dataclass_fields
 
 from mr_gradient import storage
 from mr_gradient.dataset import names
+from mr_gradient.dataset.uris import is_uri, without_file_scheme
 from mr_gradient.errors import DataError
 
 FORMAT, VERSION = "mr_gradient data set", 1
 FILE = "dataset.json"
+_DESCRIPTION = "the description of a data set"
 LAYOUTS = ("dense", "csr")
 
 
@@ -63,7 +65,7 @@ class Schema:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared data set that was opened: ``folder`` is absolute."""
+    """A prepared data set that was opened: ``folder`` is absolute, or a URI."""
 
     folder: str
     schema: Schema
@@ -90,7 +92,21 @@ class Dataset:
 
 
 def is_dataset(folder: str) -> bool:
-    return os.path.isfile(os.path.join(folder, FILE))
+    """Whether the description of a data set is in a folder, or below a URI."""
+    if not is_uri(folder := without_file_scheme(folder)):
+        return os.path.isfile(os.path.join(folder, FILE))
+    return _read_at_uri(folder.rstrip("/")) is not None
+
+
+def _read_at_uri(folder: str) -> dict | None:
+    """The description of the data set below a URI, or None if there is none."""
+    from mr_gradient.dataset import fetching  # tasks need none of it
+
+    path = f"{folder}/{FILE}"
+    try:
+        return storage.parse_json(fetching.read_bytes(path), path, _DESCRIPTION)
+    except FileNotFoundError:
+        return None
 
 
 def schema_from_json(value: dict) -> Schema:
@@ -114,15 +130,23 @@ def _shards_from_json(folder: str, rows: list[dict]) -> tuple[ShardInfo, ...]:
 
 
 def open_dataset(folder: str) -> Dataset:
-    """Read ``dataset.json``; shards are opened by the tasks.
+    """Read ``dataset.json`` in a folder or below a URI; shards are opened by the tasks.
 
-    Raises ``DataError`` when the folder holds no data set of this version.
+    Raises ``DataError`` when there is no data set of this version.
     """
-    folder = os.path.abspath(folder)
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder}: no such folder; make a data set there with "
-                        f"'mr-gradient prepare INPUT --out {folder}'")
-    value = storage.read_json(os.path.join(folder, FILE), "the description of a data set")
+    folder = without_file_scheme(folder)
+    if is_uri(folder):
+        folder = folder.rstrip("/")
+        value = _read_at_uri(folder)
+        if value is None:
+            raise DataError(f"{folder}: no data set there; make one with 'mr-gradient prepare INPUT "
+                            f"--out {folder}'")
+    else:
+        folder = os.path.abspath(folder)
+        if not os.path.isdir(folder):
+            raise DataError(f"{folder}: no such folder; make a data set there with "
+                            f"'mr-gradient prepare INPUT --out {folder}'")
+        value = storage.read_json(os.path.join(folder, FILE), _DESCRIPTION)
     if value.get("format") != FORMAT or value.get("version") != VERSION:
         raise DataError(f"{folder}/{FILE}: must be '{FORMAT}' version {VERSION}, found "
                         f"{value.get('format')!r} version {value.get('version')!r}; prepare again")

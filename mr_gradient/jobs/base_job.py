@@ -71,6 +71,8 @@ class BaseJob(MRJob):
 
     def configure_args(self) -> None:
         super().configure_args()
+        self.add_passthru_arg("--no-node-cache", action="store_true", default=False,
+                              help="keep no shard that comes from a URI on the node")
         self.add_options()
         self._parsers[type(self)] = _Parsers(
             self.arg_parser, self._passthru_arg_dests, self._file_arg_dests)

@@ -23,6 +23,7 @@ import numpy as np
 from mrjob.protocol import RawValueProtocol
 
 from mr_gradient import fingerprint
+from mr_gradient.dataset import node_cache
 from mr_gradient.dataset.shards import Shard, open_shard
 from mr_gradient.errors import DataError
 from mr_gradient.jobs import broadcast, model_code
@@ -61,7 +62,7 @@ class GradientJob(BaseJob):
         self._sums = [SiblingSum() for _ in range(1 + self._outputs.hessian)]
 
     def mapper(self, _: None, line: bytes | str) -> Iterator[tuple[str, dict]]:
-        started = time.perf_counter()
+        started, fetched = time.perf_counter(), replace(node_cache.counts)
         split = Split.parse(line.decode() if isinstance(line, bytes) else line)
         shard = self._open(split)
         opened = time.perf_counter()
@@ -71,11 +72,13 @@ class GradientJob(BaseJob):
             "split": split.split, "part": split.part, "sums": sums, "blocks": emitted,
             "read_seconds": opened - started, "compute_seconds": time.perf_counter() - opened,
             "bytes": (shard.x.nbytes // max(1, len(shard.y))) * (split.stop - split.start),
-            "host": socket.gethostname(), "fingerprint": fingerprint.describe()["digest"]}
+            "node_cache": node_cache.counts.since(fetched), "host": socket.gethostname(),
+            "fingerprint": fingerprint.describe()["digest"]}
 
     def _open(self, split: Split) -> Shard:
         """The split's shard, after a look at whether it is what the data set says."""
-        shard = open_shard(split.shard, split.sha256, self.options.verify_shards)
+        shard = open_shard(split.shard, split.sha256, self.options.verify_shards,
+                           not self.options.no_node_cache)
         settings = self._broadcast.settings
         if shard.x.shape != (split.rows, settings.features):
             raise DataError(f"shard {split.shard}: must have {split.rows} rows of "

@@ -7,16 +7,15 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from mr_gradient.dataset.formats.opening import (
     compression,
     file_bytes,
-    is_uri,
     read_head,
     uncompressed_name,
 )
 from mr_gradient.dataset.formats.remote import file_errors, filesystem
+from mr_gradient.dataset.uris import is_uri, without_file_scheme
 from mr_gradient.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
     origin: dict[str, tuple[str, str]] = {}
     plain: dict[str, str] = {}
     for given in inputs:
-        for path in _files_of(_without_file_scheme(os.fspath(given))):
+        for path in _files_of(without_file_scheme(os.fspath(given))):
             real = path if is_uri(path) else os.path.realpath(path)
             if real in origin:
                 other, by = origin[real]
@@ -93,10 +92,6 @@ def _format_of(path: str) -> str:
         raise DataError(f"{path}: is compressed, but its name does not end in .gz or .bz2; rename it")
     raise DataError(f"{path}: is of no known format; say which it is with --format, one of: "
                     f"{', '.join(formats.NAMES)}")
-
-
-def _without_file_scheme(given: str) -> str:
-    return unquote(urlsplit(given).path) if given.startswith("file://") else given
 
 
 def _hidden(name: str) -> bool:

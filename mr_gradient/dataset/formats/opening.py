@@ -14,6 +14,7 @@ import numpy as np
 
 from mr_gradient.dataset.columns import Piece
 from mr_gradient.dataset.formats.remote import READ_AHEAD, file_errors, filesystem, open_remote
+from mr_gradient.dataset.uris import is_uri
 from mr_gradient.errors import DataError
 
 #: What a format is told from.
@@ -25,10 +26,6 @@ LONGEST_LINE = 256 * 1024 * 1024
 _BLOCK = 1 << 20
 _COMPRESSED = {".gz": "gzip", ".bz2": "bzip2"}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-def is_uri(path: str) -> bool:
-    return "://" in path
 
 
 def compression(path: str) -> str | None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from mr_gradient.dataset.uris import split
 from mr_gradient.errors import DataError, MrGradientError
 
 #: Of the S3 client, for a server that does not answer; its own are a minute, six times over.
@@ -28,11 +29,15 @@ _HINTS = {"NoCredentialsError": "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_K
 
 def filesystem(uri: str) -> tuple[Any, str]:
     """fsspec's file system for a URI, and the path in it."""
-    scheme = uri.partition("://")[0]
+    scheme, authority, path = split(uri)
     try:
         from fsspec.config import conf
         from fsspec.core import url_to_fs
 
+        if scheme == "hdfs":
+            from mr_gradient.dataset.formats.hdfs_files import HdfsFileSystem
+
+            return HdfsFileSystem(authority), path.rstrip("/") or "/"
         limits = {}
         if scheme in _S3:
             of_user = conf.get("s3", {}).get("config_kwargs", {})
