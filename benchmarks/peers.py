@@ -7,7 +7,8 @@ Parts: ``mnist`` (softmax on pixels), ``dense`` (logistic, 2,000,000 x 100), ``c
 ``points`` (several points in a job beside one). In turn, each contender in a process of its own with
 two cores; medians. Seconds are from the start of the training, data in memory or mapped, to the first
 objective within 1e-3 of the optimum; "whole" is the life of the process, with its imports and its
-data read. Scikit-learn has its two threads, bare numpy two of one BLAS thread each, this project two
+data read. "Passes" are jobs, or evaluations of the objective; products with a Hessian are not counted.
+Scikit-learn has its two threads, bare numpy two of one BLAS thread each, this project two
 processes.
 """
 
@@ -99,8 +100,10 @@ def show(problem: str, contenders: list[tuple], medians: list[dict]) -> None:
     for (title, _, _), each in zip(contenders, medians):
         print(f"  {title:34s} {each['seconds']:7.2f} {each['whole']:7.2f} {each['passes']:7.0f}  "
               f"{ours / each['seconds']:.2f} of it")
-    bare, others = medians[1]["seconds"], [each["seconds"] for (title, _, _), each in
-                                           zip(contenders, medians) if "scikit" in title]
+    # On centred copies scikit-learn solves an easier problem than the one it was given.
+    bare, others = medians[1]["seconds"], [
+        each["seconds"] for (_, solver, options), each in zip(contenders, medians)
+        if solver == "scikit-learn" and "centred" not in options]
     print(f"  goals: {ours / bare:.2f} of bare numpy, at most 1.3; "
           f"{ours / min(others):.2f} of the best of scikit-learn, at most 0.5", flush=True)
 
