@@ -36,7 +36,7 @@ _ROOT = os.path.dirname(os.path.dirname(_SOLVERS))
 #: For each problem the contenders: title, solver and its options; the first is this project, the
 #: second the bare one that it is compared with.
 _CONTENDERS = {
-    "mnist": [("ours, centred", "ours", {}),
+    "mnist": [("ours, L-BFGS", "ours", {}),
               ("bare numpy, L-BFGS-B", "bare", {"kind": ""}),
               ("bare numpy, centred", "bare", {"kind": "centred"}),
               ("scikit-learn, lbfgs", "scikit-learn", {"solver": "lbfgs"}),
@@ -48,7 +48,7 @@ _CONTENDERS = {
               ("bare numpy, Newton", "bare", {"kind": "newton"}),
               ("scikit-learn, newton-cholesky", "scikit-learn", {"solver": "newton-cholesky"}),
               ("scikit-learn, lbfgs", "scikit-learn", {"solver": "lbfgs"})],
-    "clicks": [("ours, scaled", "ours", {}),
+    "clicks": [("ours, L-BFGS", "ours", {}),
                ("bare numpy, scaled", "bare", {"kind": "scaled"}),
                ("scikit-learn, newton-cg", "scikit-learn", {"solver": "newton-cg"}),
                ("scikit-learn, lbfgs", "scikit-learn", {"solver": "lbfgs"})]}
