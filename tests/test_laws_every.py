@@ -99,11 +99,11 @@ from pathlib import Path
 from trainings import EVERY, run
 data, out, recipe, name, number = sys.argv[1:]
 calls, real = [0], getattr(os, name)
-def counted(*arguments):
+def counted(*arguments, **options):
     calls[0] += 1
     if calls[0] == int(number):
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments)
+    return real(*arguments, **options)
 setattr(os, name, counted)
 run(data, Path(out), 7, **EVERY[recipe])
 """
