@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from cli_tools import answer, command, refused, small
+from cli_tools import answer, command, refused
 from trainings import EVERY, bits, class_data, count_data, run
 
 from mr_gradient import model_folder
@@ -26,7 +26,9 @@ def data_sets(tmp_path_factory):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """``three``: a small data set of three classes."""
-    return small(tmp_path_factory.mktemp("place"), "three").parent
+    folder = tmp_path_factory.mktemp("place")
+    class_data(folder / "three")
+    return folder
 
 
 def written(tmp_path, text: str) -> str:
