@@ -3,6 +3,7 @@
 import pytest
 from cluster.fixture import hadoop, hadoop_jars  # noqa: F401
 from hypothesis import HealthCheck, settings
+from s3_server import fresh_s3, s3_environment, s3_server  # noqa: F401
 
 # A health check that looks at the clock would make a slow machine fail, as a deadline would.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None,

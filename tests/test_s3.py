@@ -6,9 +6,6 @@ import bz2
 import gzip
 import re
 import socket
-import subprocess
-import sys
-import threading
 import urllib.request
 from pathlib import Path
 
@@ -28,58 +25,13 @@ from mr_gradient.jobs import inline_runner
 from mr_gradient.jobs.launch import job_arguments
 from mr_gradient.preparation import PreparationConfig, prepare
 
+pytestmark = pytest.mark.usefixtures("fresh_s3")
+
 ROWS = 300
-#: It ends when our end of its input closes, whatever becomes of us.
-SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print(*server.get_host_and_port(), flush=True)
-sys.stdin.read()
-server.stop()
-"""
 
 
 @pytest.fixture(scope="module")
-def environment():
-    """Made up credentials, and none of the machine's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("ACCESS_KEY_ID", "testing"), ("SECRET_ACCESS_KEY", "testing"),
-                            ("DEFAULT_REGION", "us-east-1"), ("EC2_METADATA_DISABLED", "true"),
-                            ("CONFIG_FILE", "/dev/null"), ("SHARED_CREDENTIALS_FILE", "/dev/null")):
-            patch.setenv(f"AWS_{name}", value)
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-            patch.delenv(name, raising=False)
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def server(environment):
-    """The address of an S3 on this machine."""
-    with subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            host, port = process.stdout.readline().split()
-            environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-            yield f"http://{host}:{port}"
-        finally:
-            process.stdin.close()
-            remote.end_threads()
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    """No file system of another test's environment, and no thread that is left behind."""
-    remote.end_threads()
-    yield
-    remote.end_threads()
-    assert [thread.name for thread in threading.enumerate() if "fsspec" in thread.name] == []
-
-
-@pytest.fixture(scope="module")
-def tables(server, tmp_path_factory) -> Path:
+def tables(s3_server, tmp_path_factory) -> Path:
     """The same tables here, in the folder, and there, in the bucket ``data``."""
     folder = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(8)
@@ -219,11 +171,12 @@ def test_without_credentials(tables, monkeypatch, function):
     assert "The config profile (nobody) could not be found" in one_line(function, "s3://data/x")
 
 
-def test_credentials_that_are_refused(tables, server):
+def test_credentials_that_are_refused(tables, s3_server):
     def allow(requests: int) -> None:
         """How many requests pass before the server asks for credentials that it knows."""
-        request = urllib.request.Request(f"{server}/moto-api/reset-auth", data=str(requests).encode(),
-                                         headers={"Content-Type": "text/plain"}, method="POST")
+        request = urllib.request.Request(
+            f"{s3_server}/moto-api/reset-auth", data=str(requests).encode(),
+            headers={"Content-Type": "text/plain"}, method="POST")
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
 
     allow(0)
@@ -237,7 +190,7 @@ def test_credentials_that_are_refused(tables, server):
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".bz2"])
-def test_a_server_that_goes_away_while_a_file_is_read(environment, monkeypatch, ending):
+def test_a_server_that_goes_away_while_a_file_is_read(s3_environment, monkeypatch, ending):
     """It is the network that is to blame, not the file: not even a compressed one."""
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "open", lambda *_, **__: Going())
     with pytest.raises(DataError) as error, opening.open_input(f"memory://x{ending}") as file:
@@ -255,7 +208,7 @@ class Going:
         pass
 
 
-def test_nothing_waits_for_ever(environment, monkeypatch):
+def test_nothing_waits_for_ever(s3_environment, monkeypatch):
     """A server that takes connections and never answers; and one that is not there."""
     assert 5 * remote.TRIES * remote.READ_SECONDS <= 600  # s3fs tries five times
     config = remote.filesystem("s3://data/x")[0].config_kwargs
@@ -273,7 +226,7 @@ def test_nothing_waits_for_ever(environment, monkeypatch):
     assert "Could not connect" in one_line(find, "s3://data/x")
 
 
-def test_settings_of_fsspec_come_first(environment, monkeypatch):
+def test_settings_of_fsspec_come_first(s3_environment, monkeypatch):
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 5}})
     config = remote.filesystem("s3://data/x")[0].config_kwargs
     assert (config["connect_timeout"], config["read_timeout"]) == (10, 5)

@@ -121,8 +121,11 @@ def end_threads() -> None:
 
     loop, thread = asyn.loop[0], asyn.iothread[0]
     for kind in _kinds_of(AbstractFileSystem):
+        for system in list(kind._cache.values()):
+            if client := getattr(system, "_s3creator", None):  # tracebacks may keep it alive
+                system.close_session(system.loop, client)
         kind.clear_instance_cache()  # they belong to the thread
-    gc.collect()  # closes their connections
+    gc.collect()  # closes the connections of others
     asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
