@@ -66,7 +66,8 @@ def _without_defaults(parser):
 def _add_model(add) -> None:
     add("--l1", type=float, metavar="X", help="penalty X |weights| (default: 0)")
     add("--l2", type=float, metavar="X", help="penalty X/2 |weights|^2 (default: 0)")
-    add("--class-weight", choices=("balanced",), help="make all classes weigh alike in training")
+    add("--class-weight", choices=("balanced",), help="make all classes weigh alike in "
+        "training; what is measured at the end counts every example once")
     add("--huber-delta", type=float, metavar="X", help="of huber: where the loss turns linear")
     add("--hidden", type=_sizes, metavar="N,N", help="hidden layers of mlp (default: 64)")
     add("--layers", metavar="FILE", help="of network: a list of layers in YAML or JSON")
@@ -105,7 +106,8 @@ def _add_optimizer(add) -> None:
     add("--memory", type=int, metavar="N", help="pairs that lbfgs and owlqn remember")
     add("--tolerance", type=float, metavar="X", help="largest gradient at which a search is done")
     add("--precondition", choices=("auto", "none", "center", "scale", "both"),
-        help="of lbfgs and owlqn: variables in which features are centred or of like size")
+        help="variables in which features are centred, of like size (scale), or both; auto: for lbfgs "
+             "and owlqn both, for softmax of dense features center")
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> dict:
