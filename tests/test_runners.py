@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -248,3 +249,17 @@ def test_a_progress_bar_has_no_thread_and_the_children_fork_beside_it(tmp_path, 
         options=["--num-cores", "2"], **RECIPES["softmax"])
     assert seen == [(1, 2)] * 3
     assert "3/3" in capfd.readouterr().err
+
+
+def test_many_open_files_are_no_hindrance(tmp_path):
+    """A driver may have more shards mapped than ``select`` can count."""
+    data = class_data(tmp_path / "data")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        run(data, tmp_path / "model", 2, options=["--num-cores", "2"], **RECIPES["softmax"])
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

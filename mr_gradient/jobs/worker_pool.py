@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
+import selectors
 import signal
 import sys
 import threading
@@ -80,20 +80,19 @@ class WorkerPool:
         waiting = list(reversed(tasks))
         while len(self._children) < min(self.size, len(tasks)):
             self._children.append(self._fork())
-        by_fd = {child.from_child.fileno(): child for child in self._children}
-        busy: set[int] = set()
         try:
-            for fd, child in by_fd.items():
-                if waiting:
-                    self._send(child, waiting.pop())
-                    busy.add(fd)
-            while busy:
-                for fd in select.select(list(busy), [], [])[0]:
-                    self._receive(by_fd[fd])
+            with selectors.DefaultSelector() as busy:  # select takes no descriptor above 1,023
+                for child in self._children:
                     if waiting:
-                        self._send(by_fd[fd], waiting.pop())
-                    else:
-                        busy.discard(fd)
+                        self._send(child, waiting.pop())
+                        busy.register(child.from_child, selectors.EVENT_READ, child)
+                while busy.get_map():
+                    for ready, _ in busy.select():
+                        self._receive(ready.data)
+                        if waiting:
+                            self._send(ready.data, waiting.pop())
+                        else:
+                            busy.unregister(ready.fileobj)
         except BaseException:
             self.close(kill=True)
             raise
