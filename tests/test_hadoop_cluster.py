@@ -117,7 +117,8 @@ def lose_and_regain_the_node(hadoop: HadoopCluster) -> None:
     assert len(tree) >= 4
     assert sleepers
     assert tree | sleepers < set(hadoop.kill("node manager 1"))
-    assert not set(parents()) & (tree | sleepers)
+    # A process that was killed is there until it has been reaped.
+    hadoop.wait("the containers to go", lambda: not set(parents()) & (tree | sleepers))
     assert "node manager 1" not in hadoop.running()
     assert hadoop.wait("the loss", lambda: manager.metrics()["lostNodes"] == 1)
     hadoop.start("node manager 1")
