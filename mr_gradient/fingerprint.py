@@ -1,4 +1,4 @@
-"""What the bits depend on: numpy build, BLAS and CPU type (law 2).
+"""What the bits depend on: numpy build, BLAS and its kernels, CPU type (law 2).
 
 Every split's summary carries the fingerprint of the process that computed it. Equal fingerprints
 promise equal bits; the driver warns once when a job mixes two.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import platform
 
 import numpy as np
@@ -22,6 +23,12 @@ def _cpu_features() -> list[str]:
     return sorted(name for name, present in features.items() if present)
 
 
+#: Variables that choose the kernels of BLAS and numpy. A task on a cluster gets the driver's only if
+#: they are passed on.
+_KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+            "BLIS_ARCH_TYPE", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES")
+
+
 @functools.cache
 def describe() -> dict[str, str]:
     """The parts, in words: ``numpy``, ``blas``, ``cpu`` and the ``digest`` of them all."""
@@ -30,5 +37,6 @@ def describe() -> dict[str, str]:
     parts = {"numpy": np.__version__,
              "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
              "cpu": platform.machine()}
-    everything = json.dumps([parts, blas, _cpu_features()], sort_keys=True, default=str)
+    chosen = {name: os.environ[name] for name in _KERNELS if name in os.environ}
+    everything = json.dumps([parts, blas, _cpu_features(), chosen], sort_keys=True, default=str)
     return {**parts, "digest": hashlib.sha256(everything.encode()).hexdigest()[:12]}

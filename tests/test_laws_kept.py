@@ -182,3 +182,17 @@ def _end_session(process: subprocess.Popen) -> None:
     for base in (Path("/dev/shm"), Path(os.environ.get("TMPDIR", "/tmp"))):
         for left in base.glob(f"mr_gradient-{process.pid}-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def test_the_fingerprint_sees_which_kernels_blas_was_told_to_use():
+    """They give other bits, and a task on a cluster does not inherit the driver's variables."""
+    code = "from mr_gradient import fingerprint; print(fingerprint.describe()['digest'])"
+
+    def digest(**changes: str) -> str:
+        variables = {name: value for name, value in os.environ.items()
+                     if not name.startswith(("OPENBLAS_", "NPY_"))}
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                              env={**variables, "PYTHONPATH": str(ROOT), **changes}).stdout
+
+    assert digest() == digest(OPENBLAS_NUM_THREADS="2")
+    assert len({digest(), digest(OPENBLAS_CORETYPE="Haswell"), digest(OPENBLAS_L2_SIZE="512")}) == 3
