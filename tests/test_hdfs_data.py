@@ -170,7 +170,10 @@ def test_a_data_node_that_does_not_answer_is_left_out(home, tmp_path, monkeypatc
 
 
 
-MAPPER = """#!{python}
+# As pip writes scripts: a shell that becomes Python, for an interpreter's path may have a space.
+MAPPER = """#!/bin/sh
+'''exec' '{python}' "$0" "$@"
+' '''
 import json, sys
 sys.path.insert(0, {root!r})
 from mr_gradient.dataset import node_cache
