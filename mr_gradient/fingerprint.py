@@ -25,7 +25,7 @@ def _cpu_features() -> list[str]:
 
 #: Variables that choose the kernels of BLAS and numpy. A task on a cluster gets the driver's only if
 #: they are passed on.
-_KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
             "BLIS_ARCH_TYPE", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES")
 
 
@@ -37,6 +37,6 @@ def describe() -> dict[str, str]:
     parts = {"numpy": np.__version__,
              "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
              "cpu": platform.machine()}
-    chosen = {name: os.environ[name] for name in _KERNELS if name in os.environ}
+    chosen = {name: os.environ[name] for name in KERNELS if name in os.environ}
     everything = json.dumps([parts, blas, _cpu_features(), chosen], sort_keys=True, default=str)
     return {**parts, "digest": hashlib.sha256(everything.encode()).hexdigest()[:12]}

@@ -31,7 +31,8 @@ from mr_gradient.dataset.upload import output_folder
 from mr_gradient.dataset.uris import is_uri, without_file_scheme
 from mr_gradient.dataset.writer import REJECTS
 from mr_gradient.errors import DataError, TaskError, UsageError
-from mr_gradient.jobs.launch import launcher, run_job
+from mr_gradient.jobs.engines import Engine, Work
+from mr_gradient.jobs.launch import launcher
 from mr_gradient.jobs.prepare_job import STATISTICS, STRATA, SUMMARY, PrepareJob, PrepareSettings
 from mr_gradient.preparation_config import PreparationConfig
 from mr_gradient.preparation_input import Before, kept, look
@@ -58,7 +59,7 @@ def prepare(config: PreparationConfig) -> Prepared:
         chosen, source = look(config, paths, jobs.scratch, before)
         with output_folder(config.out, config.overwrite) as folder:
             pieces = chosen.pieces(paths, source, config.piece_bytes)
-            run = _Run(config, jobs.arguments, jobs.scratch, folder, pieces)
+            run = _Run(config, jobs.engine, jobs.scratch, folder, pieces)
             if not pieces:
                 raise run.no_rows()
             if before:
@@ -110,7 +111,7 @@ class _Run:
     """The two jobs of a preparation."""
 
     config: PreparationConfig
-    arguments: list[str]
+    engine: Engine
     scratch: str
     folder: str
     pieces: list[Piece]
@@ -132,7 +133,8 @@ class _Run:
             file.writelines(json.dumps(asdict(piece)) + "\n" for piece in self.pieces)
         end_threads()  # a process with threads does not fork for its tasks
         records: dict[str, list] = {}
-        for key, value in run_job(PrepareJob, [*self.arguments, "--settings", path, manifest]):
+        work = Work(PrepareJob, manifest, {"--settings": path}, title="prepare")
+        for key, value in self.engine.run(work):
             records.setdefault(key, []).append(value)
         found = sorted(summary["piece"] for summary in records.get(SUMMARY, []))
         if found != list(range(len(self.pieces))):

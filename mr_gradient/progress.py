@@ -11,9 +11,12 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """``iteration`` is called after each iteration, ``note`` for anything else worth a line."""
+    """``iteration`` is called after each iteration, ``job`` with a few words about the running job of
+    a cluster, ``note`` for anything else worth a line."""
 
     def iteration(self, line: dict) -> None: ...
+
+    def job(self, text: str) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -31,6 +34,9 @@ class Lines:
 
     def __init__(self, total: int) -> None:
         self._total = total
+
+    def job(self, text: str) -> None:
+        """Nothing: a line an iteration is enough."""
 
     def iteration(self, line: dict) -> None:
         held_out = describe(line.get("held_out", {}))
@@ -62,13 +68,20 @@ class Bar:
             console=Console(stderr=True), auto_refresh=False, expand=True)
         self._task = self._bar.add_task("train", total=total, completed=done, text="")
         self._bar.start()
-        self._drawn = 0.0
+        self._drawn, self._text = 0.0, ""
 
     def iteration(self, line: dict) -> None:
-        text = describe(line["train"])
+        self._text = describe(line["train"])
         if "held_out" in line:
-            text += f"  held-out {describe(line['held_out'])}"
-        self._bar.update(self._task, completed=line["iteration"], text=text)
+            self._text += f"  held-out {describe(line['held_out'])}"
+        self._bar.update(self._task, completed=line["iteration"], text=self._text)
+        self._draw()
+
+    def job(self, text: str) -> None:
+        self._bar.update(self._task, text=f"{text}  {self._text}".rstrip())
+        self._draw()
+
+    def _draw(self) -> None:
         if time.monotonic() - self._drawn > 0.1:
             self._bar.refresh()
             self._drawn = time.monotonic()
@@ -87,7 +100,7 @@ class Silent:
     def iteration(self, line: dict) -> None:
         pass
 
-    note = close = lambda self, *_: None
+    job = note = close = lambda self, *_: None
 
 
 KINDS = ("auto", "bar", "lines", "none")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable
@@ -40,7 +42,8 @@ def train(config: TrainConfig, progress: Callable[[int, int], Progress] | None =
     dataset = open_dataset(config.data)
     with contextlib.closing(TrainingFolder(config.out, config.restart)) as folder:
         training = Training(config, dataset, folder)
-        with launcher(arguments, training.parts.layout.size * 8, training.parts.code) as jobs:
+        with launcher(arguments, training.parts.layout.size * 8, training.parts.code,
+                      training.name) as jobs:
             return training.run(jobs, progress or (lambda total, done: Silent()))
 
 
@@ -58,6 +61,12 @@ class Training:
         self.best = Best(config.patience)
         self._fingerprints = {fingerprint.describe()["digest"]}
         self._last = folder.newest(self.identity, config.iterations)
+
+    @property
+    def name(self) -> str:
+        """The same for all drivers of this training, and no other's."""
+        whole = json.dumps([os.path.abspath(self.config.out), self.identity], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
     def _begin(self, strategy: Strategy) -> None:
         """Variables and state of the start, or of the checkpoint."""
@@ -80,6 +89,7 @@ class Training:
                 last.iteration >= config.iterations or last.progress["reason"]):
             return self._result(jobs, last.iteration, started)
         shown = progress(config.iterations, self._last.iteration if self._last else 0)
+        jobs.engine.watch = shown.job
         try:
             if not self._last:
                 self.parts.check_model(jobs)
@@ -110,8 +120,9 @@ class Training:
         shown.iteration({**self._line(step), "seconds": time.perf_counter() - started})
 
     def _line(self, step: Step) -> dict:
+        job = {"job": step.facts} if step.facts else {}
         return {"iteration": self.iteration, "objective": step.objective, "phases": step.phases,
-                **step.metrics}
+                **job, **step.metrics}
 
     def _take(self, step: Step, started: float) -> None:
         with timed(step.phases, "checkpoint"):

@@ -17,7 +17,7 @@ from mr_gradient.errors import UsageError
 
 #: Web addresses of name nodes, with commas between, each HOST:PORT or a URL; or ``off``.
 WEB_HDFS = "MR_GRADIENT_WEBHDFS"
-_FILES = ("hdfs-site.xml", "core-site.xml")
+_FILES = ("hdfs-site.xml", "core-site.xml", "mapred-site.xml")
 _USUAL_PORT = 9870
 
 
@@ -43,6 +43,11 @@ def web_addresses(authority: str) -> list[str]:
             return urls
     host = urlsplit(f"//{name}").hostname
     return [f"{kind}://{host}:{_USUAL_PORT}"] if host else []
+
+
+def setting(name: str) -> str:
+    """A property of the cluster's configuration, or an empty string."""
+    return _Settings().get(name)
 
 
 def user() -> str:

@@ -47,9 +47,13 @@ class WebHdfs:
         """What is in a folder, each as ``status`` with a name ``pathSuffix``."""
         return self._ask("GET", path, "LISTSTATUS")["FileStatuses"]["FileStatus"]
 
-    def delete(self, path: str) -> None:
-        """A file or an empty folder; no error if it is not there."""
-        self._ask("DELETE", path, "DELETE")
+    def delete(self, path: str, recursive: bool = False) -> None:
+        """A file or a folder, which must be empty unless ``recursive``; no error if not there."""
+        self._ask("DELETE", path, "DELETE", {"recursive": "true"} if recursive else None)
+
+    def make_folder(self, path: str, permission: str = "755") -> None:
+        """A folder, and those above it; no error if it is there."""
+        self._ask("PUT", path, "MKDIRS", {"permission": permission})
 
     @contextlib.contextmanager
     def open(self, path: str, start: int = 0, length: int = -1) -> Iterator[http.client.HTTPResponse]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from typing import ClassVar, NoReturn
 
 from mrjob.job import MRJob
@@ -15,6 +16,7 @@ from mrjob.runner import MRJobRunner
 from mrjob.setup import parse_legacy_hash_path
 
 from mr_gradient.errors import MrGradientError
+from mr_gradient.jobs.task_errors import ERROR, reported
 
 #: What mrjob itself passes to a task.
 _TASK_DESTS = {"args", "run_mapper", "run_combiner", "run_reducer", "run_spark", "step_num"}
@@ -73,6 +75,8 @@ class BaseJob(MRJob):
         super().configure_args()
         self.add_passthru_arg("--no-node-cache", action="store_true", default=False,
                               help="keep no shard that comes from a URI on the node")
+        self.add_passthru_arg("--errors-as-records", action="store_true", default=False,
+                              help="the last attempt of a task reports its error in a record")
         self.add_options()
         self._parsers[type(self)] = _Parsers(
             self.arg_parser, self._passthru_arg_dests, self._file_arg_dests)
@@ -91,6 +95,34 @@ class BaseJob(MRJob):
             self._stdout = self.stdout
             sys.stdout = sys.stderr
         super().execute()
+
+    def map_pairs(self, pairs: Iterator[tuple], step_num: int = 0) -> Iterator[tuple]:
+        """As mrjob's; an error can become a record."""
+        pairs = super().map_pairs(pairs, step_num)
+        return reported(pairs, "map") if self.options.errors_as_records else pairs
+
+    def reduce_pairs(self, pairs: Iterator[tuple], step_num: int = 0) -> Iterator[tuple]:
+        """As mrjob's; errors that came from mappers go through."""
+        if not self.options.errors_as_records:
+            yield from super().reduce_pairs(pairs, step_num)
+            return
+        errors: list[tuple] = []
+
+        def others() -> Iterator[tuple]:
+            for key, value in pairs:
+                if key == ERROR:
+                    errors.append((key, value))
+                else:
+                    yield key, value
+
+        yield from reported(super().reduce_pairs(others(), step_num), "reduce")
+        yield from errors
+
+    def hadoop_input_format(self) -> str | None:
+        """One line a task on Hadoop; elsewhere the format would be taken for part of the data."""
+        if self.options.runner in ("hadoop", "emr"):
+            return "org.apache.hadoop.mapred.lib.NLineInputFormat"
+        return None
 
     def run_job(self) -> None:
         """Run all steps from the command line; an error of ours is one line and its status."""
@@ -134,4 +166,7 @@ class BaseJob(MRJob):
         if alias == "local":
             from mr_gradient.jobs.local_runner import LocalRunner
             return LocalRunner
+        if alias == "hadoop":
+            from mr_gradient.jobs.engines.hadoop_runner import HadoopRunner
+            return HadoopRunner
         return super()._runner_class()

@@ -7,16 +7,16 @@ import logging
 import os
 import resource
 import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mrjob.parse import is_uri
-from mrjob.step import StepFailedException
 from threadpoolctl import threadpool_limits
 
 from mr_gradient.errors import MrGradientError, TaskError, UsageError
 from mr_gradient.jobs import model_code
-from mr_gradient.jobs.base_job import BaseJob
+from mr_gradient.jobs.engines import RUNNERS, Engine, Work, make_engine
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.inline_runner import InlineRunner
 from mr_gradient.jobs.protocol import SUMMARY
@@ -24,61 +24,58 @@ from mr_gradient.models.source_code import Code
 from mr_gradient.ownership import owned_folder
 from mr_gradient.partial_gradient import Node
 
-RUNNERS = ("inline", "local")
 _PREFIX = "mr_gradient-"
-_RESERVED = ("params", "verify_shards", "output_dir", "cat_output", "run_mapper", "run_combiner",
-             "run_reducer", "run_spark", "step_output_dir", "args", *model_code.OPTIONS)
+_RESERVED = ("params", "errors_as_records", "verify_shards", "output_dir", "cat_output", "run_mapper",
+             "run_combiner", "run_reducer", "run_spark", "step_output_dir", "args", *model_code.OPTIONS)
 
 
 @dataclass
 class JobOutput:
-    """What a gradient job yields: a node for each block, a summary for each split."""
+    """What a gradient job yields: a node for each block, a summary for each split.
+
+    ``facts``: what the engine tells of the job.
+    """
 
     blocks: dict[int, Node] = field(default_factory=dict)
     summaries: list[dict] = field(default_factory=list)
+    facts: dict = field(default_factory=dict)
 
 
 @dataclass
 class Launcher:
-    """Runs gradient jobs on one runner, with files in one scratch folder.
+    """Runs gradient jobs on one engine, with files in one scratch folder.
 
-    ``code``: of a user's own model, which the arguments ship to the tasks.
+    ``code``: of a user's own model, which ``options`` ship to the tasks.
     """
 
-    arguments: list[str]
+    engine: Engine
     scratch: str
     code: Code | None = None
+    options: tuple[str, ...] = ()
     jobs: int = 0
 
-    def run(self, params: str, manifest: str, job: type[GradientJob] = GradientJob) -> JobOutput:
+    def run(self, params: str, manifest: str, job: type[GradientJob] = GradientJob,
+            title: str = "", blocks: int = 1, held_bytes: int = 0) -> JobOutput:
         """Run one job over a manifest, and read its output.
 
+        ``blocks``: how many there are; ``held_bytes``: what a mapper holds of parameters and sums.
         The first job of a driver has the tasks compare the shards with their checksums.
         Raises the task's own error, or ``TaskError``.
         """
         verify = [] if self.jobs else ["--verify-shards"]
-        arguments = [*self.arguments, "--params", params, *verify, manifest]
+        work = Work(job, manifest, {"--params": params}, (*self.options, *verify), title, blocks,
+                    held_bytes, held_bytes // max(1, blocks))
         output = JobOutput()
-        for key, value in run_job(job, arguments):
+        for key, value in self.engine.run(work):
             if key == SUMMARY:
                 output.summaries.append(value)
             elif key in output.blocks:
                 raise TaskError(f"block {key} came from two reducers")
             else:
                 output.blocks[key] = value
+        output.facts = dict(self.engine.facts)
         self.jobs += 1
         return output
-
-
-def run_job(kind: type[BaseJob], arguments: list[str]) -> Iterator[tuple]:
-    """Run a job of a class and yield its records. Raises the task's own error, or ``TaskError``."""
-    job = kind(arguments)
-    try:
-        with job.make_runner() as runner:
-            runner.run()
-            yield from job.parse_output(runner.cat_output())
-    except StepFailedException as error:
-        raise TaskError(str(error)) from error
 
 
 def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
@@ -133,19 +130,23 @@ def set_up_logging(verbose: bool) -> None:
 
 
 @contextlib.contextmanager
-def launcher(arguments: list[str], broadcast_bytes: int = 0,
-             code: Code | None = None) -> Iterator[Launcher]:
-    """A launcher with a scratch folder and workers that live as long as the block.
+def launcher(arguments: list[str], broadcast_bytes: int = 0, code: Code | None = None,
+             run: str = "") -> Iterator[Launcher]:
+    """A launcher with a scratch folder and an engine that live as long as the block.
 
+    ``run``: a name that only drivers of the same training share; by default nobody's.
     Within it the driver's BLAS, which may have been loaded long ago, is held to one thread (law 2),
     and so are the children that are forked from it.
     """
     _allow_many_open_files()
     with threadpool_limits(limits=1, user_api="blas"), \
             _scratch_folder(broadcast_bytes) as scratch, InlineRunner.kept_workers():
-        if not GradientJob(arguments).options.local_tmp_dir:
+        options = GradientJob(arguments).options
+        if not options.local_tmp_dir:
             arguments = [*arguments, "--local-tmp-dir", scratch]
-        yield Launcher([*arguments, *model_code.arguments(code, scratch)], scratch, code)
+        engine = make_engine(options.runner, arguments, scratch, run or uuid.uuid4().hex[:12])
+        with contextlib.closing(engine):
+            yield Launcher(engine, scratch, code, tuple(model_code.arguments(code, scratch)))
 
 
 @contextlib.contextmanager

@@ -61,6 +61,13 @@ class Outputs:
                        for lo in range(tile.start, tile.stop, step)]
         return cls(layout, settings.points, dtype, settings.hessian, blocks)
 
+    @property
+    def held_bytes(self) -> int:
+        """What a mapper holds: parameters and sums of each point, and copies of the sums that it
+        adds to those of other splits."""
+        of_hessian = 2 * 8 * self.layout.size**2 if self.hessian else 0
+        return self.points * (3 * self.layout.size * self.dtype.itemsize + of_hessian)
+
     def zeros(self) -> Sums:
         size = self.layout.size
         flat = np.zeros(self.points * size, self.dtype)

@@ -3,7 +3,8 @@
 The bytes are a header (version, type, kind, level of the tree, number of splits, number of
 elements) and raw little-endian numbers: dense, or sparse as uint32 positions and their values,
 whichever is smaller. ``block`` and ``split`` are zero-padded, so sorting lines as text sorts them
-by number. A summary record has the word ``summary`` for its block, and JSON for its bytes.
+by number. A summary record has the word ``summary`` for its block, and JSON for its bytes; so has
+the record of an error, with the word ``error``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.errors import DataError
+from mr_gradient.jobs.task_errors import ERROR
 from mr_gradient.partial_gradient import Node
 
 SUMMARY = "summary"
+_WORDS = {SUMMARY.encode(): SUMMARY, ERROR.encode(): ERROR}
 _VERSION = 1
 _HEADER = struct.Struct("<BBBBIQQ")
 _DENSE, _SPARSE = 0, 1
@@ -72,27 +75,28 @@ def _head(line: bytes) -> tuple[bytes, bytes, int]:
 
 
 class RecordProtocol:
-    """mrjob protocol: ``(block, Node)``, or ``(SUMMARY, dict)`` whose ``split`` is its number."""
+    """mrjob protocol: ``(block, Node)``, or a word, SUMMARY or ERROR, and a dictionary whose ``split``
+    is its number."""
 
     def read(self, line: bytes) -> tuple[int | str, Any]:
         try:
             block, split, start = _head(line)
             data = binascii.a2b_base64(memoryview(line)[start:])
-            if int(split) < 0 or not (block == SUMMARY.encode() or int(block) >= 0):
+            if int(split) < 0 or not (block in _WORDS or int(block) >= 0):
                 raise ValueError("negative")
-            if block == SUMMARY.encode():
-                summary = json.loads(data)
-                if not isinstance(summary, dict) or summary.get("split") != int(split):
+            if block in _WORDS:
+                told = json.loads(data)
+                if not isinstance(told, dict) or told.get("split") != int(split):
                     raise ValueError("a summary must be an object that names its split")
-                return SUMMARY, summary
+                return _WORDS[block], told
             return int(block), decode_array(int(split), data)
         except (ValueError, RecursionError) as error:
             raise DataError(f"record {line[:40]!r}: must be block, split and base64 between tabs: "
                             f"{error}") from None
 
     def write(self, key: int | str, value: Any) -> bytes:
-        if key == SUMMARY:
-            block, split, data = SUMMARY.encode(), value["split"], json.dumps(value).encode()
+        if key in (SUMMARY, ERROR):
+            block, split, data = key.encode(), value["split"], json.dumps(value).encode()
         else:
             block, split, data = b"%08d" % key, value.start, encode_array(value)
         return b"%s\t%08d\t%s" % (block, split, binascii.b2a_base64(data, newline=False))

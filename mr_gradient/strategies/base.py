@@ -23,6 +23,7 @@ class Step:
     ``variables`` (size,) and ``state``: those of the optimizer after it. ``point`` (size,): the
     parameters at which ``metrics`` and ``objective`` (with penalties) were measured. ``reason``: why
     there is nothing more to do, or empty. ``summaries``: of the splits. ``phases``: seconds by name.
+    ``facts``: what the engine tells of the job.
     """
 
     variables: np.ndarray
@@ -33,6 +34,7 @@ class Step:
     summaries: list[dict]
     phases: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Strategy(Protocol):

@@ -63,4 +63,4 @@ class LocalSgd:
         state = unpack(state, arrays | dict(zip(names, averages)) | {"step": step})
         objective = train["loss"] + self._penalty.value(variables)
         return Step(parameters, state, variables, objective, result.points[0].metrics,
-                    result.summaries, result.phases)
+                    result.summaries, result.phases, facts=result.facts)

@@ -48,11 +48,13 @@ class AtPoint:
 
 @dataclass
 class Pass:
-    """``points`` in the order in which they were given; ``phases``: seconds of the pass by name."""
+    """``points`` in the order in which they were given; ``phases``: seconds of the pass by name;
+    ``facts``: what the engine tells of the job."""
 
     points: list[AtPoint]
     summaries: list[dict]
     phases: dict[str, float]
+    facts: dict[str, Any]
 
 
 class Passes:
@@ -81,16 +83,19 @@ class Passes:
         with timed(phases, "broadcast"):
             broadcast.write(params, settings, [self.layout.views(point) for point in points])
         with timed(phases, "job"):
-            output = self._launcher.run(params, self._manifest, job)
+            outputs = Outputs.of(settings, self.layout)
+            output = self._launcher.run(
+                params, self._manifest, job, f"iteration {settings.iteration}", len(outputs.blocks),
+                outputs.held_bytes)
         with timed(phases, "collect"):
             os.unlink(params)
             summaries = self._checked(output)
-            found = Outputs.of(settings, self.layout).collect(output.blocks)
+            found = outputs.collect(output.blocks)
             model = models.from_json(settings.model, self._launcher.code)
             metrics = [_metrics(settings, model, summaries, point)
                        for point in range(len(summaries[0]["sums"]))]
         return Pass([AtPoint(*arrays, of_point) for arrays, of_point in zip_longest(
-            found, metrics, fillvalue={})], summaries, phases)
+            found, metrics, fillvalue={})], summaries, phases, output.facts)
 
     def _checked(self, output: JobOutput) -> list[dict]:
         """The summaries by split, once every split has reported and every block is whole."""

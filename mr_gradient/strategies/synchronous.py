@@ -61,7 +61,8 @@ class Synchronous:
         if reason and not np.isfinite(objectives[best]):
             raise Diverged(reason, True)
         return Step(variables, state, parameters[best], objectives[best],
-                    result.points[best].metrics, result.summaries, result.phases, reason)
+                    result.points[best].metrics, result.summaries, result.phases, reason,
+                    result.facts)
 
     def _evaluation(self, found: AtPoint, parameters: np.ndarray) -> Evaluation:
         """Mean loss plus smooth penalties, and its derivatives by the variables."""

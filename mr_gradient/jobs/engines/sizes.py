@@ -1,0 +1,35 @@
+"""How many reducers a job has and how much memory its tasks ask for, from the size of its model.
+
+Both only where the cluster's own settings are smaller, or say nothing.
+"""
+
+from __future__ import annotations
+
+from mr_gradient.dataset import hadoop_site
+from mr_gradient.jobs.engines.base import Work
+
+#: Blocks that one reducer adds up; a start of a reducer takes as long as adding some hundred MB.
+_BLOCKS_PER_REDUCER = 16
+_MOST_REDUCERS = 64
+_MIB = 1 << 20
+#: MiB of a Python with numpy and this package, and of a JVM beside its heap.
+_PYTHON, _JVM = 96, 128
+#: Heap, in MiB, of a JVM that passes records on: its buffers are a few blocks long.
+_HEAP = 200
+_USUAL = 1024
+
+
+def of_job(work: Work) -> dict[str, str]:
+    """Properties of the job."""
+    reducers = min(_MOST_REDUCERS, -(-work.blocks // _BLOCKS_PER_REDUCER))
+    found = {"mapreduce.job.reduces": str(max(1, reducers))}
+    for step, held in (("map", work.map_bytes), ("reduce", work.reduce_bytes)):
+        name = f"mapreduce.{step}.memory.mb"
+        given = hadoop_site.setting(name)
+        usual = int(given) if given.isdigit() else _USUAL
+        need = _PYTHON + _JVM + _HEAP + -(-held // _MIB)
+        if need > usual:
+            # Whoever sets the memory alone would give all that is added to the JVM.
+            found[name] = str(need)
+            found[f"mapreduce.{step}.java.opts"] = f"-Xmx{_HEAP}m"
+    return found
