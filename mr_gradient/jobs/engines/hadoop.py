@@ -56,6 +56,7 @@ class HadoopEngine(Engine):
                          f"{self._storage.uri}/{output}", self._stage(work.manifest)])
         try:
             with job.make_runner() as runner:
+                runner.module = work.kind.__module__
                 runner.defaults = self._defaults(work)
                 runner.watch = self.watch
                 runner.run()
@@ -91,7 +92,8 @@ def _absolute(folder: str) -> str:
 
 def _facts(runner: HadoopRunner) -> dict:
     """What the history says of a job."""
-    counters = next(iter(runner.counters()), {})
+    # Some of Hadoop's own names end in a space.
+    counters = {group.strip(): found for group, found in next(iter(runner.counters()), {}).items()}
     found = {name: counters.get(group, {}).get(counter, 0)
              for name, (group, counter) in _COUNTERS.items()}
     said = {name: runner.told.get(name, "") for name in ("application", "url")}

@@ -35,10 +35,11 @@ def _version(command: tuple[str, ...]) -> str:
 class HadoopRunner(HadoopJobRunner):
     """Every file of the job is a URI, or small.
 
-    ``defaults``: properties of the job, below all that the user sets. ``watch``: called with a few
-    words of progress. ``told``: what the client said of the job.
+    ``module``: where the class of the job is. ``defaults``: properties of the job, below all that the
+    user sets. ``watch``: called with a few words of progress. ``told``: what the client said of the job.
     """
 
+    module = ""
     defaults: dict[str, str] = {}
     watch: Callable[[str], None] = staticmethod(lambda text: None)
 
@@ -69,7 +70,7 @@ class HadoopRunner(HadoopJobRunner):
         words = super()._script_args_for_step(step_num, mrc, input_manifest)
         script = self._working_dir_mgr.name("file", self._script_path)
         at = words.index(script)
-        return [*words[:at], "-m", self._mrjob_cls.__module__, *words[at + 1:]]
+        return [*words[:at], "-m", self.module, *words[at + 1:]]
 
     def _run_hadoop(self, hadoop_args: list[str], env: dict,
                     record_callback: object) -> tuple[int, dict]:
