@@ -60,6 +60,12 @@ def test_a_training_has_the_bits_of_a_local_one(store, tmp_path, monkeypatch, ru
         options=["--num-cores", "2", *options], **SOFTMAX)
     assert bits(tmp_path / "there") == bits(tmp_path / "here")
     first, *later = found
+    told = [json.loads(line).get("job", {}) for name in ("here", "there")
+            for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
+    assert told[:2] == [{}, {}]
+    assert [each["cache_hits"] + each["cache_misses"] for each in told[2:]] == [SHARDS] * 2
+    assert told[2] == {"cache_hits": 0, "cache_misses": SHARDS,
+                       "fetched_bytes": sum(each["bytes"] for each in first)}
     data = open_dataset(str(store.folder / "data"))
     assert sum(each["misses"] for each in first) == SHARDS
     assert sum(each["bytes"] for each in first) == sum(s.bytes for s in data.train + data.held_out)

@@ -9,7 +9,6 @@ The reducer adds what is left of each block in the order of the splits.
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +25,7 @@ from mr_gradient import fingerprint
 from mr_gradient.dataset import node_cache
 from mr_gradient.dataset.shards import Shard, open_shard
 from mr_gradient.errors import DataError
-from mr_gradient.jobs import broadcast, model_code
+from mr_gradient.jobs import broadcast, model_code, task_errors
 from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.jobs.manifest import Split
 from mr_gradient.jobs.measure import measure
@@ -72,7 +71,7 @@ class GradientJob(BaseJob):
             "split": split.split, "part": split.part, "sums": sums, "blocks": emitted,
             "read_seconds": opened - started, "compute_seconds": time.perf_counter() - opened,
             "bytes": (shard.x.nbytes // max(1, len(shard.y))) * (split.stop - split.start),
-            "node_cache": node_cache.counts.since(fetched), "host": socket.gethostname(),
+            "node_cache": node_cache.counts.since(fetched), "host": task_errors.node(),
             "fingerprint": fingerprint.describe()["digest"]}
 
     def _open(self, split: Split) -> Shard:

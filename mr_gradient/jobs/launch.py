@@ -15,7 +15,7 @@ from mrjob.parse import is_uri
 from threadpoolctl import threadpool_limits
 
 from mr_gradient.errors import MrGradientError, TaskError, UsageError
-from mr_gradient.jobs import model_code
+from mr_gradient.jobs import facts, model_code
 from mr_gradient.jobs.engines import RUNNERS, Engine, Work, make_engine
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.inline_runner import InlineRunner
@@ -33,7 +33,7 @@ _RESERVED = ("params", "errors_as_records", "verify_shards", "output_dir", "cat_
 class JobOutput:
     """What a gradient job yields: a node for each block, a summary for each split.
 
-    ``facts``: what the engine tells of the job.
+    ``facts``: what the engine and the summaries tell of the job.
     """
 
     blocks: dict[int, Node] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Launcher:
                 raise TaskError(f"block {key} came from two reducers")
             else:
                 output.blocks[key] = value
-        output.facts = dict(self.engine.facts)
+        output.facts = {**self.engine.facts, **facts.of_summaries(output.summaries)}
         self.jobs += 1
         return output
 
