@@ -36,7 +36,7 @@ class HadoopRunner(HadoopJobRunner):
     """Every file of the job is a URI, or small.
 
     ``module``: where the class of the job is. ``defaults``: properties of the job, below all that the
-    user sets. ``watch``: called with a few words of progress. ``told``: what the client said of the job.
+    user sets. ``watch``: called with a few words of progress. ``told``: what the client said.
     """
 
     module = ""
