@@ -24,7 +24,7 @@ from peer_problems import PROBLEMS, Problem, load
 _BYTES = 4 << 20
 
 
-class Reached(Exception):  # noqa: N818
+class Reached(Exception):  # noqa: N818  it stops a solver and is no error
     """The target was reached."""
 
 
@@ -223,16 +223,13 @@ def ours(problem: Problem, folder: str, options: dict, target: float) -> dict:
     # isort: split
     from mr_gradient import checkpoint, optimizers
     from mr_gradient.config import TrainConfig
-    from mr_gradient.optimizers import line_search
     from mr_gradient.progress import Silent
     from mr_gradient.training import train
 
     out, iterations, clock = os.path.join(folder, "model"), options.pop("iterations"), Clock(target)
-    trials = {name: options.pop(name) for name in ("steps", "trials") if name in options}
+    trials = {name: options.pop(name) for name in ("first", "trials") if name in options}
     search = optimizers.search
     optimizers.search = lambda name, found: search(name, {**found, **trials})
-    if trials:
-        line_search.FIRST = line_search.FIRST[:trials["trials"]]
     shown, reached = Silent(), {}
 
     def iteration(line: dict) -> None:

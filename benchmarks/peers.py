@@ -52,7 +52,7 @@ _CONTENDERS = {
                ("bare numpy, scaled", "bare", {"kind": "scaled"}),
                ("scikit-learn, newton-cg", "scikit-learn", {"solver": "newton-cg"}),
                ("scikit-learn, lbfgs", "scikit-learn", {"solver": "lbfgs"})]}
-_POINTS = [("several points a job", "ours", {}), ("one point a job", "ours", {"steps": 1, "trials": 1})]
+_POINTS = [("several points a job", "ours", {}), ("one point a job", "ours", {"first": 1, "trials": 1})]
 _EPOCHS = [("ours, local-sgd on 2 splits", "our epochs", {"epochs": 4}),
            ("scikit-learn, MLPClassifier", "scikit-learn epochs", {"epochs": 4})]
 

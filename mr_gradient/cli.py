@@ -68,7 +68,8 @@ def _open_closed_streams() -> None:
             if handle != number:
                 os.dup2(handle, number)
                 os.close(handle)
-            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  for as long as we live
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show harms nothing
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

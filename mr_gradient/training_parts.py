@@ -203,13 +203,19 @@ class Parts:
             config.precondition, getattr(self.model, "loss", ""), config.l2)
         if self.optimizer_name not in optimizers.SEARCHES:
             search = EachGradient(search)
-        elif change is not None and change.scale is not None and config.l1:
-            search = replace(search, scale=self.layout.flatten(
-                {"weight": np.broadcast_to(change.scale, self.model.tensors()["weight"].shape),
-                 "bias": np.ones(self.model.outputs)}, np.float64))
+        elif change is not None and change.scale is not None:
+            search = self._in_scale(search, change.scale)
         sample = (config.batch_size, passes.rows) if 0 < config.batch_size < passes.rows else None
         return Synchronous(passes, search, self.penalty, change, lambda iteration: self.settings(
             iteration=iteration, class_weights=weights, hessian=search.wants_hessian, sample=sample))
+
+    def _in_scale(self, search: Search, scale: np.ndarray) -> Search:
+        """A search over variables of which each is a weight over its feature's scale, (features,)."""
+        if self.optimizer_name == "lbfgs":
+            return replace(search, first=1)
+        return replace(search, scale=self.layout.flatten(
+            {"weight": np.broadcast_to(scale, self.model.tensors()["weight"].shape),
+             "bias": np.ones(self.model.outputs)}, np.float64))
 
 
 def _check_used(name: str, made: Optimizer | Search, config: TrainConfig) -> None:

@@ -135,7 +135,7 @@ def test_every_accepted_point_fulfils_the_strong_wolfe_conditions():
 
 
 def test_a_rejected_step_leaves_the_parameters_and_asks_for_several():
-    run = drive(LBFGS(trials=3), rosenbrock, np.array([-1.2, 1.0]))
+    run = drive(LBFGS(first=5, trials=3), rosenbrock, np.array([-1.2, 1.0]))
     counts = [len(points) for points in run.points]
     assert counts[:2] == [1, 5]
     assert set(counts[2:]) == {1, 3}

@@ -203,7 +203,7 @@ def _lock_part(path: str) -> BinaryIO | None:
         time.sleep(_POLL_SECONDS)
         if os.path.exists(path):
             return None
-    own = open(f"{path}.{secrets.token_hex(8)}.part", "r+b", opener=_create)  # noqa: SIM115
+    own = open(f"{path}.{secrets.token_hex(8)}.part", "r+b", opener=_create)  # noqa: SIM115  returned
     fcntl.flock(own, fcntl.LOCK_EX)
     return own
 

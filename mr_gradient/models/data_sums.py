@@ -40,7 +40,3 @@ class DataSums:
             if self.classes:
                 gradient["counts"] += np.bincount(y, weight, self.classes)
         return {"loss": 0.0}
-
-    def predict(self, parameters: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-        """Nothing can be predicted from sums."""
-        raise NotImplementedError

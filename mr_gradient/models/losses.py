@@ -53,12 +53,7 @@ def logistic(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: 
     loss = np.log1p(e)
     if large:
         np.maximum(loss, t, out=loss)
-    if weight is None:
-        sums = {"loss": float(np.add.reduce(loss, dtype=np.float64)),
-                "correct": float(np.count_nonzero(right))}
-    else:
-        sums = {"loss": float(np.sum(np.multiply(loss, weight, dtype=np.float64))),
-                "correct": float(np.sum(weight[right], dtype=np.float64))}
+    sums = _sums(loss, right, weight)
     if not gradient:
         return sums, None
     np.multiply(sign, e, out=t)
@@ -67,6 +62,15 @@ def logistic(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: 
     if weight is not None:
         t *= weight.astype(z.dtype)
     return sums, z
+
+
+def _sums(loss: np.ndarray, right: np.ndarray, weight: np.ndarray | None) -> dict[str, float]:
+    """Sums over examples (n,), in float64, of their losses and of which were ``right``."""
+    if weight is None:
+        return {"loss": float(np.add.reduce(loss, dtype=np.float64)),
+                "correct": float(np.count_nonzero(right))}
+    return {"loss": float(np.sum(np.multiply(loss, weight, dtype=np.float64))),
+            "correct": float(np.sum(weight[right], dtype=np.float64))}
 
 
 def softmax(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: bool) -> tuple:
@@ -83,12 +87,7 @@ def softmax(z: np.ndarray, y: np.ndarray, weight: np.ndarray | None, gradient: b
     total = t.sum(axis=0)
     loss = np.log(total)
     loss -= chosen
-    if weight is None:
-        sums = {"loss": float(np.sum(loss, dtype=np.float64)),
-                "correct": float(np.count_nonzero(right))}
-    else:
-        sums = {"loss": float(np.sum(np.multiply(loss, weight, dtype=np.float64))),
-                "correct": float(np.sum(weight[right], dtype=np.float64))}
+    sums = _sums(loss, right, weight)
     if not gradient:
         return sums, None
     t /= total

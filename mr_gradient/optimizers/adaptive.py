@@ -28,7 +28,25 @@ class SquaresState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Adagrad(FirstOrder):
+class _BySquares(FirstOrder):
+    """w <- w - learning_rate * g / (sqrt(squares) + epsilon)."""
+
+    def init(self, parameters: np.ndarray) -> SquaresState:
+        return SquaresState(0, np.zeros_like(parameters))
+
+    def _moved(self, gradient: np.ndarray, squares: np.ndarray, root: np.ndarray, state: SquaresState,
+               parameters: np.ndarray) -> tuple[np.ndarray, SquaresState]:
+        """What ``update`` returns; ``root`` (size,), that of the squares, is written over."""
+        scalar = parameters.dtype.type
+        root += scalar(self.epsilon)
+        new = np.divide(gradient, root, out=root)
+        new *= scalar(self.rate(state.step))
+        np.subtract(parameters, new, out=new)
+        return new, SquaresState(state.step + 1, squares)
+
+
+@dataclass(frozen=True)
+class Adagrad(_BySquares):
     """G <- G + g^2; w <- w - learning_rate * g / (sqrt(G) + epsilon).
 
     Duchi, Hazan and Singer 2011, "Adaptive Subgradient Methods", figure 1 with diagonal matrices;
@@ -42,25 +60,16 @@ class Adagrad(FirstOrder):
         super().__post_init__()
         check_positive("epsilon", self.epsilon, _LEAST_EPSILON)
 
-    def init(self, parameters: np.ndarray) -> SquaresState:
-        return SquaresState(0, np.zeros_like(parameters))
-
     def update(self, gradient: np.ndarray, state: SquaresState,
                parameters: np.ndarray) -> tuple[np.ndarray, SquaresState]:
-        scalar = parameters.dtype.type
         gradient = self.clip(gradient)
         squares = np.square(gradient)
         squares += state.squares
-        new = np.sqrt(squares)
-        new += scalar(self.epsilon)
-        np.divide(gradient, new, out=new)
-        new *= scalar(self.rate(state.step))
-        np.subtract(parameters, new, out=new)
-        return new, SquaresState(state.step + 1, squares)
+        return self._moved(gradient, squares, np.sqrt(squares), state, parameters)
 
 
 @dataclass(frozen=True)
-class RMSProp(FirstOrder):
+class RMSProp(_BySquares):
     """v <- decay * v + (1 - decay) g^2; w <- w - learning_rate * g / (sqrt(v) + epsilon).
 
     Tieleman and Hinton 2012, "Neural Networks for Machine Learning", lecture 6.5, in the form of
@@ -76,20 +85,11 @@ class RMSProp(FirstOrder):
         check_decay("decay", self.decay)
         check_positive("epsilon", self.epsilon, _LEAST_EPSILON)
 
-    def init(self, parameters: np.ndarray) -> SquaresState:
-        return SquaresState(0, np.zeros_like(parameters))
-
     def update(self, gradient: np.ndarray, state: SquaresState,
                parameters: np.ndarray) -> tuple[np.ndarray, SquaresState]:
-        scalar = parameters.dtype.type
         gradient = self.clip(gradient)
-        squares, new = _decayed_squares(state.squares, self.decay, gradient)
-        np.sqrt(squares, out=new)
-        new += scalar(self.epsilon)
-        np.divide(gradient, new, out=new)
-        new *= scalar(self.rate(state.step))
-        np.subtract(parameters, new, out=new)
-        return new, SquaresState(state.step + 1, squares)
+        squares, root = _decayed_squares(state.squares, self.decay, gradient)
+        return self._moved(gradient, squares, np.sqrt(squares, out=root), state, parameters)
 
 
 class AdamState(NamedTuple):

@@ -7,6 +7,7 @@ is then one run of memory, and every product and sum works on long rows (benchma
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from math import prod, sqrt
@@ -65,7 +66,7 @@ class Workspace:
             workspace.release()
 
 
-class Layer:
+class Layer(ABC):
     """A frozen dataclass of options; everything that changes is in the workspace.
 
     Of the options, the first can be given alone: ``{dense: 120}`` is ``{dense: {out: 120}}``.
@@ -112,21 +113,21 @@ class Layer:
         inputs, outputs = prod(shape[1:]), shape[0] * prod(shape[2:])
         return draw().normal(0, sqrt(2 / (inputs + outputs * saturating)), shape)
 
-    def prepare(self, workspace: Workspace, shape: Shape) -> None:
+    def prepare(self, workspace: Workspace, shape: Shape) -> None:  # noqa: B027  few layers need it
         """Before the first examples of a call: bring the parameters into the form that is fast."""
 
+    @abstractmethod
     def forward(self, x: np.ndarray, workspace: Workspace, overwrite: bool) -> np.ndarray:
         """Outputs (n, ...) for inputs ``x`` (n, ...), which may be written over if ``overwrite``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, dy: np.ndarray, workspace: Workspace, wanted: bool) -> np.ndarray | None:
         """Add to the gradient; the gradient of the loss sum by the inputs, if ``wanted``.
 
         ``dy`` (n, ...) is the gradient by the outputs, and may be written over.
         """
-        raise NotImplementedError
 
-    def finish(self, workspace: Workspace) -> None:
+    def finish(self, workspace: Workspace) -> None:  # noqa: B027  likewise
         """After the last examples of a call: add to the gradient what waited for it."""
 
 
