@@ -24,6 +24,10 @@ class DataError(MrGradientError):
     exit_status = 2
 
 
+class BadRowError(DataError):
+    """A row of the input is not what it must be: no other node, and no other try, would find it so."""
+
+
 class DivergenceError(MrGradientError):
     """The loss or the parameters are no longer finite."""
 

@@ -6,10 +6,10 @@ transforms, which is kept with the data set and goes on into the model.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
@@ -19,23 +19,37 @@ from mr_gradient.dataset.columns import Piece, Source
 from mr_gradient.dataset.deal import Deal
 from mr_gradient.dataset.formats.discovery import find_inputs
 from mr_gradient.dataset.formats.remote import end_threads
-from mr_gradient.dataset.schema import Dataset, Schema, ShardInfo
+from mr_gradient.dataset.making import folder_at
+from mr_gradient.dataset.schema import FILE, Dataset, Schema, ShardInfo
 from mr_gradient.dataset.segments import FOLDER as SEGMENTS
 from mr_gradient.dataset.segments import assemble
 from mr_gradient.dataset.sizing import decide, decide_like, packed
+from mr_gradient.dataset.stores import Store, store_at
 from mr_gradient.dataset.strata import Strata
 from mr_gradient.dataset.transforms.plan import Plan, make_plan
 from mr_gradient.dataset.transforms.spec import Spec
 from mr_gradient.dataset.transforms.statistics import Statistics
 from mr_gradient.dataset.upload import output_folder
-from mr_gradient.dataset.uris import is_uri, without_file_scheme
-from mr_gradient.dataset.writer import REJECTS
+from mr_gradient.dataset.uris import is_uri, local_path, without_file_scheme
+from mr_gradient.dataset.writer import REJECTS, SHARD_BYTES, shard_path
 from mr_gradient.errors import DataError, TaskError, UsageError
 from mr_gradient.jobs.engines import Engine, Work
-from mr_gradient.jobs.launch import launcher
-from mr_gradient.jobs.prepare_job import STATISTICS, STRATA, SUMMARY, PrepareJob, PrepareSettings
+from mr_gradient.jobs.launch import engine_for, launcher
+from mr_gradient.jobs.prepare_job import (
+    ATTEMPTS,
+    STATISTICS,
+    STRATA,
+    SUMMARY,
+    PrepareJob,
+    PrepareSettings,
+)
 from mr_gradient.preparation_config import PreparationConfig
-from mr_gradient.preparation_input import Before, kept, look
+from mr_gradient.preparation_input import Before, check_visible, kept, look
+
+#: List of the input's files, in the folder in the making.
+_LISTING = "listing"
+#: What a mapper holds: a segment, and the batches of a reader; and a reducer, which merges statistics.
+_MAP_BYTES, _REDUCE_BYTES = 192 << 20, 128 << 20
 
 
 class Prepared(NamedTuple):
@@ -52,14 +66,22 @@ def prepare(config: PreparationConfig) -> Prepared:
     Raises ``UsageError`` or ``DataError`` that names what is wrong with the options or the input.
     """
     config.check()
+    out = without_file_scheme(config.out)
+    if command := engine_for(config.arguments).elsewhere:
+        check_visible(config, command)
+    place = folder_at if command and is_uri(out) else output_folder
     # Tasks run in folders of their own.
-    paths = find_inputs([each if is_uri(each) else os.path.abspath(each) for each in config.inputs])
+    paths = find_inputs([local_path(each) for each in config.inputs])
     before = Before.load(config.like) if config.like else None
-    with launcher(config.arguments) as jobs:
+    # So that it finds the jobs of a driver of the same data set that was killed.
+    name = hashlib.sha256(f"prepare {out}".encode()).hexdigest()[:12] if is_uri(out) else ""
+    with launcher(config.arguments, run=name) as jobs:
         chosen, source = look(config, paths, jobs.scratch, before)
-        with output_folder(config.out, config.overwrite) as folder:
+        with place(out, config.overwrite) as folder:
+            store = store_at(folder)
             pieces = chosen.pieces(paths, source, config.piece_bytes)
-            run = _Run(config, jobs.engine, jobs.scratch, folder, pieces)
+            run = _Run(config, jobs.engine, jobs.scratch, store, pieces)
+            source = _visible(source, store)
             if not pieces:
                 raise run.no_rows()
             if before:
@@ -69,23 +91,29 @@ def prepare(config: PreparationConfig) -> Prepared:
             else:
                 source, checks, plan, schema, deal, rows = _fit(run, source)
             parts = run.write(source, checks, plan, deal, rows)
-            shutil.rmtree(os.path.join(folder, SEGMENTS), ignore_errors=True)
-            _sync(folder, parts)
+            for each in (SEGMENTS, ATTEMPTS, _LISTING):
+                store.remove(each)
+            store.sync(shard.path for shard in itertools.chain(*parts))
             options = {"inputs": [os.path.basename(path) for path in config.inputs],
                        "seed": config.seed, "test_fraction": config.test_fraction,
                        "bad_rows": run.bad_rows, "source": asdict(kept(source)),
                        "plan": plan.to_json()}
-            Dataset(folder, schema, *parts, options).save()
-    out = without_file_scheme(config.out)
+            data = storage.json_bytes(Dataset(folder, schema, *parts, options).to_json())
+            store.write(FILE, len(data), lambda: [data])
+            store.sync([FILE])
     folder = out.rstrip("/") if is_uri(out) else os.path.abspath(out)
     return Prepared(Dataset(folder, schema, *parts, options), plan, run.bad_rows)
 
 
-def _sync(folder: str, parts: tuple[tuple[ShardInfo, ...], ...]) -> None:
-    """Make the shards survive a power cut: here, since most of their bytes are on the disk by now."""
-    for shard in itertools.chain(*parts):
-        storage.sync_file(os.path.join(folder, shard.path))
-    storage.sync_folder(os.path.join(folder, "shards"))
+def _visible(source: Source, store: Store) -> Source:
+    """The source, whose list of files lies where every task can open it."""
+    listing = source.options.get("listing")
+    if listing is None or not is_uri(store.folder):
+        return source
+    with open(listing, "rb") as file:
+        data = file.read()
+    store.write(_LISTING, len(data), lambda: [data])
+    return replace(source, options={**source.options, "listing": f"{store.folder}/{_LISTING}"})
 
 
 def _fit(run: _Run, source: Source) -> tuple[Source, Checks, Plan, Schema, Deal, int]:
@@ -113,7 +141,7 @@ class _Run:
     config: PreparationConfig
     engine: Engine
     scratch: str
-    folder: str
+    store: Store
     pieces: list[Piece]
     bad_rows: int = 0
 
@@ -133,7 +161,13 @@ class _Run:
             file.writelines(json.dumps(asdict(piece)) + "\n" for piece in self.pieces)
         end_threads()  # a process with threads does not fork for its tasks
         records: dict[str, list] = {}
-        work = Work(PrepareJob, manifest, {"--settings": path}, title="prepare")
+        title, reducers = "statistics", 1
+        if settings.deal:
+            total = len(self.pieces) * self.config.piece_bytes
+            shards = settings.deal.shards + settings.deal.held_shards
+            title, reducers = "shards", min(shards, -(-total // SHARD_BYTES))
+        work = Work(PrepareJob, manifest, {"--settings": path}, title=f"prepare, {title}",
+                    reducers=reducers, map_bytes=_MAP_BYTES, reduce_bytes=_REDUCE_BYTES)
         for key, value in self.engine.run(work):
             records.setdefault(key, []).append(value)
         found = sorted(summary["piece"] for summary in records.get(SUMMARY, []))
@@ -168,31 +202,46 @@ class _Run:
                             f"{self.config.max_bad_rows}")
         if self.bad_rows:
             keys = ("file", "line", "column", "value", "wrong")
-            with open(os.path.join(self.folder, REJECTS), "w", encoding="utf-8") as file:
-                for summary in sorted(summaries, key=lambda each: each["piece"]):
-                    file.writelines(json.dumps(dict(zip(keys, note))) + "\n"
-                                    for note in summary["notes"])
+            lines = [json.dumps(dict(zip(keys, note))).encode() + b"\n"
+                     for summary in sorted(summaries, key=lambda each: each["piece"])
+                     for note in summary["notes"]]
+            self.store.write(REJECTS, sum(map(len, lines)), lambda: lines)
 
     def write(self, source: Source, checks: Checks, plan: Plan, deal: Deal,
               counted: int | None) -> tuple[tuple[ShardInfo, ...], tuple[ShardInfo, ...]]:
         """The shards of both parts, in order. ``counted``: rows of the first pass, if there was one."""
         records = self._records(self._settings(
-            source, checks, plan=plan.to_json(), deal=deal, folder=self.folder,
+            source, checks, plan=plan.to_json(), deal=deal, folder=self.store.folder,
             known=bool(self.config.like)))
-        shards = []
+        shards, names = [], {}
         for number in range(deal.shards + deal.held_shards):
             made = records.get(f"{number:08d}")
             if made is not None and len(made) != 1:
                 raise TaskError(f"shard {number} came from {len(made)} reducers")
-            shards.append(ShardInfo(**made[0]) if made else assemble(self.folder, number, [], deal))
+            shard = ShardInfo(**made[0]) if made else assemble(
+                self.store, f"{ATTEMPTS}/{number:08d}-empty.safetensors", [], deal)
+            names[shard.path] = shard_path(number)
+            shards.append(replace(shard, path=shard_path(number)))
         rows = sum(shard.rows for shard in shards)
         if counted is not None and rows != counted:
             raise TaskError(f"the two passes read {counted} and {rows} rows; did the input change "
                             "meanwhile?")
         if not rows:
             raise self.no_rows()
+        self._name(names, shards)
         parts = tuple(shards[:deal.shards]), tuple(shards[deal.shards:])
         if not sum(shard.rows for shard in parts[0]):
             raise DataError(f"--test-fraction {self.config.test_fraction}: leaves none of {rows} rows "
                             "for training")
         return parts
+
+    def _name(self, names: dict[str, str], shards: list[ShardInfo]) -> None:
+        """Give the shards that records name their final names, and see that they are whole."""
+        folder = os.path.dirname(shards[0].path)
+        self.store.make_folder(folder)
+        self.store.move(names)
+        found = self.store.files(folder)
+        for shard in shards:
+            if (size := found.get(os.path.basename(shard.path))) != shard.bytes:
+                raise TaskError(f"{self.store.folder}/{shard.path}: must have {shard.bytes} bytes, "
+                                f"found {size}")

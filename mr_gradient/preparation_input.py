@@ -14,6 +14,7 @@ from mr_gradient.dataset.formats.base import Format
 from mr_gradient.dataset.formats.discovery import choose_format
 from mr_gradient.dataset.schema import Schema, is_dataset, open_dataset
 from mr_gradient.dataset.transforms.plan import Plan
+from mr_gradient.dataset.uris import is_uri
 from mr_gradient.errors import DataError, UsageError
 from mr_gradient.preparation_config import PreparationConfig
 
@@ -71,6 +72,23 @@ def look(config: PreparationConfig, paths: Sequence[str], scratch: str,
         kinds = {**source.columns, **dict.fromkeys(numbers, "number"), **options.get("columns", {})}
         source = chosen.inspect(paths, {**options, **_heading(source), "columns": kinds})
     return chosen, source
+
+
+def check_visible(config: PreparationConfig, command: str) -> None:
+    """Refuse files of this machine where tasks run on others; ``file://`` says that all have them.
+
+    ``command``: what puts files where tasks see them. Raises ``UsageError``.
+    """
+    way_out = "or write file:///... for a folder that all nodes have"
+    labels = config.format_options.get("labels")
+    named = [labels] if isinstance(labels, str) else labels or []
+    for path in (*config.inputs, *map(os.fspath, named)):
+        if not is_uri(path):
+            raise UsageError(f"{path}: is on this machine, and the tasks run on others; put it where "
+                             f"they see it ({command} {path} ...) and name its URI, {way_out}")
+    if not is_uri(config.out):
+        raise UsageError(f"--out {config.out}: the tasks run on other machines, which do not see this "
+                         f"folder; name a URI such as hdfs:///user/NAME/data, {way_out}")
 
 
 def kept(source: Source) -> Source:

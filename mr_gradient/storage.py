@@ -80,7 +80,11 @@ def sync_folder(path: str) -> None:
 
 
 def write_json(path: str, value: Any) -> None:
-    write_atomically(path, [json.dumps(finite(value), indent=1, allow_nan=False).encode(), b"\n"])
+    write_atomically(path, [json_bytes(value)])
+
+
+def json_bytes(value: Any) -> bytes:
+    return json.dumps(finite(value), indent=1, allow_nan=False).encode() + b"\n"
 
 
 def finite(value: Any) -> Any:

@@ -12,6 +12,7 @@ from mr_gradient import storage, tensors
 from mr_gradient.dataset.csr import CsrRows
 from mr_gradient.dataset.deal import Deal, Examples
 from mr_gradient.dataset.segments import assemble, write_segment
+from mr_gradient.dataset.stores import store_at
 from mr_gradient.dataset.writer import write_shard
 
 SHARDS = 4
@@ -47,13 +48,15 @@ def test_shards_are_those_of_all_rows_together(tmp_path, layout, ones):
     parts = batches(layout, ones)
     deal = Deal(0, 0.0, SHARDS + 1, 0, layout, "float32", "float32", 6, weighted=True)
     places: dict[int, list] = {}
+    store = store_at(str(tmp_path))
     for number, held in enumerate((parts[:2], parts[2:])):
-        for shard, segment in write_segment(str(tmp_path), f"s{number}", held):
+        for shard, segment in write_segment(store, f"s{number}", held, deal):
             places.setdefault(shard, []).append(segment)
     shard, x, y, weight = (np.concatenate(each) for each in zip(*(
         (part.shard, dense(part.x), part.y, part.weight) for part in parts)))
     for number in range(SHARDS + 1):
-        info = assemble(str(tmp_path), number, places.get(number, []), deal)
+        info = assemble(store, f"attempts/{number}", places.get(number, []), deal)
+        assert info.path == f"attempts/{number}"
         made = (tmp_path / info.path).read_bytes()
         assert (info.bytes, info.sha256) == (len(made), hashlib.sha256(made).hexdigest())
         assert info.rows == np.count_nonzero(shard == number)
@@ -63,8 +66,9 @@ def test_shards_are_those_of_all_rows_together(tmp_path, layout, ones):
             from scipy.sparse import csr_array
 
             whole = csr_array(whole)
-        assert write_shard(str(tmp_path), number, whole, y[own], weight[own]) == info
-        assert (tmp_path / info.path).read_bytes() == made
+        written = write_shard(str(tmp_path), number, whole, y[own], weight[own])
+        assert (written.rows, written.bytes, written.sha256) == (info.rows, info.bytes, info.sha256)
+        assert (tmp_path / written.path).read_bytes() == made
     assert info.rows == 0  # the last of them
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mr_gradient.commands.parser import add_runner, check_runner_options, command, fields_of
+from mr_gradient.dataset.uris import local_path
 
 if TYPE_CHECKING:
     from mr_gradient.preparation import Prepared
@@ -156,5 +157,5 @@ def _format_options(options: argparse.Namespace) -> dict:
              "multiline": options.multiline or None, "width": options.width,
              "first_index": options.first_index, "columns": dict(options.kind or ()) or None,
              "image_size": options.image_size,
-             "labels": options.labels and os.path.abspath(options.labels)}
+             "labels": options.labels and local_path(options.labels)}
     return {name: value for name, value in asked.items() if value is not None}

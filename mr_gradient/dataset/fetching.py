@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import http.client
-import subprocess
 import tempfile
 import time
 import urllib.error
@@ -18,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from mr_gradient.dataset import hadoop_site, webhdfs
+from mr_gradient.dataset import hadoop_client, hadoop_site, webhdfs
 from mr_gradient.dataset.formats.remote import end_threads, open_remote
 from mr_gradient.dataset.uris import split
 from mr_gradient.errors import DataError
@@ -130,7 +129,7 @@ class _Sources:
                 except webhdfs.UnreachableError:
                     if hadoop_site.command() is None:
                         raise
-                    source = stack.enter_context(_by_hadoop(self._uri))
+                    source = stack.enter_context(hadoop_client.read(self._uri))
                 yield source
         elif self._scheme in _HTTP:
             with _by_http(self._uri) as source:
@@ -174,25 +173,5 @@ def _by_fsspec(uri: str) -> Iterator[BinaryIO]:
         except DataError:  # it does not know the scheme
             if hadoop_site.command() is None:
                 raise
-            source = stack.enter_context(_by_hadoop(uri))
+            source = stack.enter_context(hadoop_client.read(uri))
         yield source
-
-
-@contextlib.contextmanager
-def _by_hadoop(uri: str) -> Iterator[BinaryIO]:
-    """The output of ``hadoop fs -cat``, which knows the user's tickets and tokens."""
-    with tempfile.TemporaryFile() as errors, subprocess.Popen(
-            [hadoop_site.command(), "fs", "-cat", uri], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=errors) as process:
-        try:
-            yield process.stdout
-        except BaseException:
-            process.kill()
-            raise
-        if process.wait():
-            errors.seek(0)
-            said = errors.read().decode("utf-8", "replace").strip().splitlines()
-            message = said[-1] if said else f"status {process.returncode}"
-            if "No such file" in message:
-                raise FileNotFoundError(errno.ENOENT, message)
-            raise OSError(errno.EIO, f"hadoop fs -cat: {message}")

@@ -84,11 +84,14 @@ class Dataset:
         return sum(shard.rows for shard in getattr(self, part))
 
     def save(self) -> None:
-        storage.write_json(os.path.join(self.folder, FILE), {
-            "format": FORMAT, "version": VERSION, "schema": self.schema.to_json(),
-            "options": self.options,
-            "train": [asdict(shard) for shard in self.train],
-            "held_out": [asdict(shard) for shard in self.held_out]})
+        storage.write_json(os.path.join(self.folder, FILE), self.to_json())
+
+    def to_json(self) -> dict:
+        """The content of the file."""
+        return {"format": FORMAT, "version": VERSION, "schema": self.schema.to_json(),
+                "options": self.options,
+                "train": [asdict(shard) for shard in self.train],
+                "held_out": [asdict(shard) for shard in self.held_out]}
 
 
 def is_dataset(folder: str) -> bool:

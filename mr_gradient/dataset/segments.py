@@ -1,91 +1,144 @@
 """Segments: what one task of a preparation wrote of every shard, until the shards are put together.
 
-A segment file holds the rows of each shard together. Rows go from the batches into it, and from there
-into the shards, with no copy in between.
+A segment file holds the numbers of one shard after another, so that whoever puts a shard together
+reads one range of it. Rows go from the batches into it with no copy in between. What it holds is in the
+records alone: the file has no header.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 
 import numpy as np
 
-from mr_gradient import storage, tensors
+from mr_gradient import tensors
 from mr_gradient.dataset import csr
 from mr_gradient.dataset.deal import Deal, Examples
 from mr_gradient.dataset.schema import ShardInfo
-from mr_gradient.dataset.writer import write_tensors
+from mr_gradient.dataset.stores import Hashed, Read, Span, Store
 
 FOLDER = "segments"
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Rows ``start`` to ``stop`` of a segment file belong to one shard; so do, of sparse rows, the
-    stored numbers ``first`` to ``last``."""
+    """``rows`` of one shard begin at byte ``start`` of a segment file; sparse ones have ``stored``
+    numbers."""
 
     file: str
     start: int
-    stop: int
-    first: int = 0
-    last: int = 0
+    rows: int
+    stored: int = 0
 
 
-def write_segment(folder: str, name: str, parts: list[Examples]) -> list[tuple[int, Segment]]:
+@dataclass(frozen=True)
+class _Field:
+    """What lies of a shard in a segment: ``each`` numbers a row, or one a stored number if it is 0."""
+
+    name: str
+    dtype: np.dtype
+    each: int
+
+    def bytes_in(self, segment: Segment) -> int:
+        return self.dtype.itemsize * (segment.rows * self.each if self.each else segment.stored)
+
+
+def _fields(deal: Deal) -> list[_Field]:
+    """In the order in which they lie there."""
+    fields = [("y", deal.label_dtype, 1)] + [("weight", np.float32, 1)] * deal.weighted
+    if deal.layout == "dense":
+        fields.append(("x", deal.dtype, deal.width))
+    else:
+        fields += [("lengths", np.int64, 1), ("indices", csr.index_dtype(deal.width), 0),
+                   ("values", deal.dtype, 0)]
+    return [_Field(name, np.dtype(dtype), each) for name, dtype, each in fields]
+
+
+def write_segment(store: Store, name: str, parts: list[Examples],
+                  deal: Deal) -> list[tuple[int, Segment]]:
     """Write batches, each sorted by shard; returns where the rows of each shard lie."""
     shards = np.unique(np.concatenate([part.shard for part in parts]))
     # (parts, shards + 1): where each shard begins in each part.
-    cuts = [np.append(np.searchsorted(part.shard, shards), len(part.shard)) for part in parts]
+    cuts = np.array([np.append(np.searchsorted(part.shard, shards), len(part.shard)) for part in parts])
     sparse = isinstance(parts[0].x, csr.CsrRows)
-    stored = [part.x.indptr[cut] if sparse else np.zeros_like(cut) for part, cut in zip(parts, cuts)]
-
-    def dealt(arrays: list[np.ndarray], cuts: list[np.ndarray]) -> list[np.ndarray]:
-        return [array[cut[at]:cut[at + 1]] for at in range(len(shards))
-                for array, cut in zip(arrays, cuts)]
-
-    arrays = {"y": dealt([part.y for part in parts], cuts)}
-    if parts[0].weight is not None:
-        arrays["weight"] = dealt([part.weight for part in parts], cuts)
+    stored = np.array([part.x.indptr[cut] if sparse else np.zeros_like(cut)
+                       for part, cut in zip(parts, cuts)])
+    arrays = {"y": [part.y for part in parts], "weight": [part.weight for part in parts]}
     if sparse:
-        arrays |= {"lengths": dealt([np.diff(part.x.indptr) for part in parts], cuts),
-                   "indices": dealt([part.x.indices for part in parts], stored),
-                   "values": dealt([part.x.values for part in parts], stored)}
+        arrays |= {"lengths": [np.diff(part.x.indptr) for part in parts],
+                   "indices": [part.x.indices for part in parts],
+                   "values": [part.x.values for part in parts]}
     else:
-        arrays["x"] = dealt([part.x for part in parts], cuts)
-    path = os.path.join(folder, FOLDER, f"{name}.safetensors")
-    storage.make_below(path)
-    storage.write_atomically(path, tensors.to_chunks(arrays), sync=False)
-    ends = (np.sum(each, axis=0) - sum(cut[0] for cut in each) for each in (cuts, stored))
-    rows, numbers = (end.tolist() for end in ends)
-    return [(number, Segment(os.path.basename(path), *rows[at:at + 2], *numbers[at:at + 2]))
-            for at, number in enumerate(shards.tolist())]
+        arrays["x"] = [part.x for part in parts]
+    fields = _fields(deal)
+    placed, buffers, start = [], [], 0
+    for at, number in enumerate(shards.tolist()):
+        rows, numbers = ((cut[:, at + 1] - cut[:, at]).sum() for cut in (cuts, stored))
+        segment = Segment(f"{name}.segment", start, int(rows), int(numbers))
+        for field in fields:
+            ends = (cuts if field.each else stored)[:, at:at + 2].tolist()
+            for array, (lo, hi) in zip(arrays[field.name], ends):
+                if hi > lo:
+                    buffers.append(_bytes_of(array[lo:hi], field))
+            start += field.bytes_in(segment)
+        placed.append((number, segment))
+    store.write(f"{FOLDER}/{name}.segment", start, lambda: buffers)
+    return placed
 
 
-def assemble(folder: str, number: int, segments: list[Segment], deal: Deal) -> ShardInfo:
-    """Put a shard together from its segments, in their order, and write it."""
-    files = [tensors.read(os.path.join(folder, FOLDER, segment.file))[0] for segment in segments]
+def _bytes_of(array: np.ndarray, field: _Field) -> memoryview:
+    if array.dtype != field.dtype:
+        raise TypeError(f"{field.name} must be {field.dtype}, found {array.dtype}")
+    return memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B")
 
-    def joined(name: str, stored: bool = False) -> list[np.ndarray]:
-        return [file[name][segment.first:segment.last] if stored
-                else file[name][segment.start:segment.stop] for file, segment in zip(files, segments)]
 
-    arrays: dict[str, np.ndarray | list[np.ndarray]] = {}
-    metadata: dict[str, str] = {}
-    if deal.layout == "dense":
-        arrays["x"] = joined("x") or np.empty((0, deal.width), deal.dtype)
-    else:
-        lengths = np.concatenate([np.zeros(1, np.int64), *joined("lengths")])
-        arrays["indptr"] = np.cumsum(lengths)
-        arrays["indices"] = joined("indices", True) or np.empty(0, csr.index_dtype(deal.width))
-        metadata = {"width": str(deal.width)}
-        values = joined("values", True)
-        if all((part == 1).all() for part in values):
-            metadata["values"] = "ones"
+def assemble(store: Store, name: str, segments: list[Segment], deal: Deal) -> ShardInfo:
+    """Put a shard together from its segments, in their order, and write it to the file ``name``."""
+    fields = _fields(deal)
+    spans = [Span(f"{FOLDER}/{segment.file}", segment.start,
+                  sum(field.bytes_in(segment) for field in fields)) for segment in segments]
+    rows = sum(segment.rows for segment in segments)
+    stored = sum(segment.stored for segment in segments)
+    with store.near(spans) as read:
+        sources = {field.name: partial(_read, read, segments, fields, field) for field in fields}
+        dtypes = {field.name: field.dtype for field in fields}
+        specs: dict[str, tuple] = {}
+        metadata: dict[str, str] = {}
+        if deal.layout == "dense":
+            specs["x"] = (dtypes["x"], (rows, deal.width))
         else:
-            arrays["values"] = values
-    arrays["y"] = joined("y") or np.empty(0, deal.label_dtype)
-    if deal.weighted:
-        arrays["weight"] = joined("weight") or np.empty(0, np.float32)
-    return write_tensors(folder, number, arrays, {**metadata, "scale": repr(deal.scale)},
-                         sum(segment.stop - segment.start for segment in segments), sync=False)
+            lengths = np.frombuffer(b"".join(map(bytes, sources["lengths"]())), np.int64)
+            indptr = np.zeros(rows + 1, np.int64)
+            np.cumsum(lengths, out=indptr[1:])
+            sources["indptr"] = lambda: iter([memoryview(indptr).cast("B")])
+            specs = {"indptr": (indptr.dtype, indptr.shape), "indices": (dtypes["indices"], (stored,))}
+            metadata = {"width": str(deal.width)}
+            if all((np.frombuffer(block, dtypes["values"]) == 1).all()
+                   for block in sources["values"]()):
+                metadata["values"] = "ones"
+            else:
+                specs["values"] = (dtypes["values"], (stored,))
+        specs |= {field.name: (field.dtype, (rows,)) for field in fields
+                  if field.name in ("y", "weight")}
+        head, offsets = tensors.header(specs, {**metadata, "scale": repr(deal.scale)})
+
+        def chunks() -> Iterator[bytes | memoryview]:
+            yield head
+            for tensor in sorted(specs, key=offsets.get):
+                yield from sources[tensor]()
+
+        hashed = Hashed(chunks)
+        store.write(name, len(head) + sum(dtype.itemsize * prod(shape)
+                                          for dtype, shape in specs.values()), hashed)
+    return ShardInfo(name, rows, hashed.bytes, hashed.sha256)
+
+
+def _read(read: Read, segments: list[Segment], fields: list[_Field],
+          field: _Field) -> Iterator[memoryview]:
+    """One field of all segments."""
+    for number, segment in enumerate(segments):
+        start = sum(each.bytes_in(segment) for each in fields[:fields.index(field)])
+        yield from read(number, start, field.bytes_in(segment))

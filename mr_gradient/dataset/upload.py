@@ -33,23 +33,35 @@ def output_folder(out: str, overwrite: bool) -> Iterator[str]:
             yield folder
         return
     out = out.rstrip("/")
-    with _errors(out):
+    with told(out):
         _Target(out).check(overwrite)
     with owned_folder(_PREFIX, tempfile.gettempdir()) as temporary:
         with new_folder(os.path.join(temporary, "data"), False) as folder:
             yield folder
-        with _errors(out):
+        with told(out):
             _Target(out).replace(os.path.join(temporary, "data"), overwrite)
 
 
 @contextlib.contextmanager
-def _errors(out: str) -> Iterator[None]:
+def told(out: str) -> Iterator[None]:
     """``OSError`` as one line, and no thread that is left behind."""
     try:
         with fsspec_session(), file_errors():
             yield
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+
+
+def check_contents(out: str, found: list[str], overwrite: bool) -> None:
+    """Raise ``UsageError`` unless the files that are there are none, or may be replaced."""
+    strange = [name for name in found if name not in (FILE, REJECTS) and not _SHARD.fullmatch(name)]
+    if strange:
+        raise UsageError(f"--out {out}: must be empty or absent, but it holds something else "
+                         f"({min(strange)!r}); choose another place")
+    if found and not overwrite:
+        what = "a data set" if FILE in found else "part of a data set"
+        raise UsageError(f"--out {out}: already holds {what}; choose another place or "
+                         "replace it with --overwrite")
 
 
 class _Target:
@@ -63,14 +75,7 @@ class _Target:
     def check(self, overwrite: bool) -> list[str]:
         """The files that are there. Raises ``UsageError`` unless they may be replaced."""
         found = self._files()
-        strange = [name for name in found if name not in (FILE, REJECTS) and not _SHARD.fullmatch(name)]
-        if strange:
-            raise UsageError(f"--out {self._uri}: must be empty or absent, but it holds something else "
-                             f"({min(strange)!r}); choose another place")
-        if found and not overwrite:
-            what = "a data set" if FILE in found else "part of a data set"
-            raise UsageError(f"--out {self._uri}: already holds {what}; choose another place or "
-                             "replace it with --overwrite")
+        check_contents(self._uri, found, overwrite)
         return found
 
     def replace(self, folder: str, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import unquote, urlsplit
 
 
@@ -12,6 +13,11 @@ def is_uri(path: str) -> bool:
 def without_file_scheme(given: str) -> str:
     """``file:///data/x`` as a path; anything else as it is."""
     return unquote(urlsplit(given).path) if given.startswith("file://") else given
+
+
+def local_path(given: str) -> str:
+    """A path that is right wherever a task runs; a URI as it is."""
+    return given if is_uri(given) else os.path.abspath(given)
 
 
 def split(uri: str) -> tuple[str, str, str]:

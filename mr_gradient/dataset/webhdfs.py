@@ -11,7 +11,7 @@ import errno
 import http.client
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -72,6 +72,19 @@ class WebHdfs:
             connection.request("PUT", _target(where), file, {"Content-Length": str(size)})
             _checked(connection.getresponse()).read()
 
+    def create(self, path: str, size: int, chunks: Iterable[Any]) -> None:
+        """As ``write``, of ``size`` bytes in ``chunks``; the folder must be there."""
+        query = {"overwrite": "true", "createparent": "false"}
+        with self._redirected("PUT", path, "CREATE", query) as where, \
+                _connected(where) as connection:
+            connection.request("PUT", _target(where), iter(chunks), {"Content-Length": str(size)})
+            _checked(connection.getresponse()).read()
+
+    def rename(self, path: str, to: str) -> None:
+        """Raises ``FileExistsError`` if there is something of the new name."""
+        # Without the option, a folder would be moved into one of the new name.
+        self._ask("PUT", path, "RENAME", {"destination": to, "renameoptions": "NONE"})
+
     @contextlib.contextmanager
     def _redirected(self, method: str, path: str, operation: str, query: dict) -> Iterator[str]:
         """The URL at a data node, which is lost if the block fails to talk to it."""
@@ -98,7 +111,7 @@ class WebHdfs:
                         raise ConnectionError(f"it answers {answer.status} {answer.reason}")
                     if answer.status == http.client.TEMPORARY_REDIRECT:
                         return answer.headers["Location"]
-                    return json.loads(_checked(answer).read())
+                    return json.loads(_checked(answer).read() or b"{}")
             except (ConnectionError, TimeoutError, _StandbyError) as error:
                 reason = f"WebHDFS at {url} does not serve us ({error.strerror or error})"
             except ValueError:

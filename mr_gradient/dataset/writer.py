@@ -126,13 +126,18 @@ def write_shard(folder: str, number: int, x: Any, y: np.ndarray, weight: np.ndar
     return write_tensors(folder, number, arrays, {**metadata, "scale": repr(scale)}, len(y))
 
 
+def shard_path(number: int) -> str:
+    """Of a shard in the folder of its data set."""
+    return f"shards/{number:05d}.safetensors"
+
+
 def write_tensors(folder: str, number: int, arrays: dict[str, np.ndarray | list[np.ndarray]],
-                  metadata: dict[str, str], rows: int, sync: bool = True) -> ShardInfo:
+                  metadata: dict[str, str], rows: int) -> ShardInfo:
     """Write a whole shard below ``folder`` from its tensors, as ``tensors.to_chunks`` takes them."""
-    path = f"shards/{number:05d}.safetensors"
+    path = shard_path(number)
     full = os.path.join(folder, path)
     storage.make_below(full)
-    return ShardInfo(path, rows, *storage.write_hashed(full, tensors.to_chunks(arrays, metadata), sync))
+    return ShardInfo(path, rows, *storage.write_hashed(full, tensors.to_chunks(arrays, metadata)))
 
 
 def write_arrays(out: str, x: Any, y: np.ndarray, weight: np.ndarray | None = None, *,

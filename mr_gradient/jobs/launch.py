@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from mr_gradient.errors import MrGradientError, TaskError, UsageError
 from mr_gradient.jobs import facts, model_code
-from mr_gradient.jobs.engines import RUNNERS, Engine, Work, make_engine
+from mr_gradient.jobs.engines import RUNNERS, Engine, Work, engine_of, make_engine
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.inline_runner import InlineRunner
 from mr_gradient.jobs.protocol import SUMMARY
@@ -119,6 +119,11 @@ def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
         raise UsageError(f"-r {runner}: mrjob refuses its options or its configuration file: "
                          f"{type(error).__name__}: {' '.join(str(error).split())}") from None
     return arguments
+
+
+def engine_for(arguments: list[str]) -> type[Engine]:
+    """The engine that ``launcher`` makes."""
+    return engine_of(GradientJob(arguments).options.runner or "inline")
 
 
 def set_up_logging(verbose: bool) -> None:

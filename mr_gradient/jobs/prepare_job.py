@@ -4,8 +4,8 @@ In the pass ``statistics`` a mapper counts its pieces, and the reducer merges wh
 the binary tree by piece number (law 2). In the pass ``write`` a mapper turns its pieces into
 features and deals the rows: it writes them, sorted by shard, to a segment file of a name of its own,
 and tells the reducer of each shard where they lie; the reducer puts the shard together in the order
-of the pieces. Only segments that the engine's committed records name are read, so a task that is
-retried or runs twice harms nothing.
+of the pieces, in a file of a name of its own, too. Only files that the engine's committed records name
+are read, or become shards, so a task that is retried or runs twice harms nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mr_gradient.dataset.columns import Piece, Rows, Source, pack
 from mr_gradient.dataset.deal import Deal, held_hashes, row_keys
 from mr_gradient.dataset.formats.base import BadRows
 from mr_gradient.dataset.segments import Segment, assemble, write_segment
+from mr_gradient.dataset.stores import store_at
 from mr_gradient.dataset.strata import Strata
 from mr_gradient.dataset.transforms.plan import Plan
 from mr_gradient.dataset.transforms.statistics import Measures, Statistics, column_of
@@ -38,6 +39,8 @@ from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.partial_gradient import TreeNode, ordered_sum
 
 SUMMARY, STATISTICS, STRATA = "summary", "statistics", "strata"
+#: Folder of the shards until they have their names.
+ATTEMPTS = "attempts"
 #: Rows of one segment; a piece that is compressed may hold many times as many.
 _SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -56,8 +59,8 @@ class Merged(TreeNode):
 @dataclass(frozen=True)
 class PrepareSettings:
     """What every task of a preparation gets. ``measures``: in the pass ``statistics``; ``plan`` and
-    ``deal``: in the pass ``write``; ``folder``: of the data set in the making. ``fail`` and
-    ``max_bad_rows``: what becomes of bad rows, ``checks``: which others are bad. ``strata``: column
+    ``deal``: in the pass ``write``; ``folder``: of the store of the data set in the making. ``fail``
+    and ``max_bad_rows``: what becomes of bad rows, ``checks``: which others are bad. ``strata``: column
     and seed of a stratified deal, in the pass ``statistics``. ``known``: the classes are not those of
     this input, so that labels can be of none."""
 
@@ -102,6 +105,7 @@ class PrepareJob(BaseJob):
     def mapper_init(self) -> None:
         self._settings = PrepareSettings.load(self.options.settings)
         if self._settings.plan:
+            self._store = store_at(self._settings.folder)
             self._plan = Plan.from_json(self._settings.plan)
 
     reducer_init = mapper_init
@@ -162,10 +166,10 @@ class PrepareJob(BaseJob):
             size += part.x.nbytes
             count += len(part.y)
             if size >= _SEGMENT_BYTES:
-                yield write_segment(settings.folder, f"{name}-{count}", waiting), count
+                yield write_segment(self._store, f"{name}-{count}", waiting, settings.deal), count
                 waiting, size, count = [], 0, 0
         if waiting:
-            yield write_segment(settings.folder, f"{name}-end", waiting), count
+            yield write_segment(self._store, f"{name}-end", waiting, settings.deal), count
 
     def reducer(self, key: str, values: Iterator) -> Iterator[tuple[str, Any]]:
         if key == SUMMARY:
@@ -180,7 +184,8 @@ class PrepareJob(BaseJob):
                 Strata.merge, (Strata.from_json(value) for _, value in values)).to_json()
         else:
             segments = [Segment(**value) for _, value in values]
-            shard = assemble(self._settings.folder, int(key), segments, self._settings.deal)
+            name = f"{ATTEMPTS}/{key}-{uuid.uuid4().hex}.safetensors"
+            shard = assemble(self._store, name, segments, self._settings.deal)
             yield key, asdict(shard)
 
 

@@ -13,7 +13,14 @@ import socket
 import traceback
 from collections.abc import Iterator
 
-from mr_gradient.errors import ModelError, MrGradientError, TaskError, UsageError, from_task
+from mr_gradient.errors import (
+    BadRowError,
+    ModelError,
+    MrGradientError,
+    TaskError,
+    UsageError,
+    from_task,
+)
 
 #: Key of the record.
 ERROR = "error"
@@ -27,7 +34,7 @@ def reported(pairs: Iterator[tuple], step: str) -> Iterator[tuple]:
     try:
         yield from pairs
     except Exception as error:
-        if not (isinstance(error, (ModelError, UsageError)) or _is_last_attempt(step)):
+        if not (isinstance(error, (BadRowError, ModelError, UsageError)) or _is_last_attempt(step)):
             raise
         yield ERROR, {"split": 0, "kind": type(error).__name__, "message": str(error), "node": node(),
                       "task": os.environ.get(_ATTEMPT, ""), "details": traceback.format_exc()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mr_gradient.dataset.columns import Piece, Rows, Source
-from mr_gradient.errors import DataError
+from mr_gradient.errors import BadRowError
 
 #: Input that one map task reads, before it is moved to the end of a row.
 PIECE_BYTES = 32 * 1024 * 1024
@@ -28,19 +28,20 @@ class BadRows:
     notes: list[tuple[str, int, str, str, str]] = field(default_factory=list)
 
     def add(self, path: str, line: int, column: str, value: str, wrong: str) -> None:
-        """Note a bad row, or raise ``DataError`` that names file, line, column and value.
+        """Note a bad row, or raise ``BadRowError`` that names file, line, column and value.
 
         Line 0 is a file that is one row.
         """
         where = path + (f", line {line}" if line else "") + (f", column {column!r}" if column else "")
         if self.fail:
-            raise DataError(f"{where}: {wrong}, found {value!r}; mend the {'row' if line else 'file'}, "
-                            "or leave such rows out with --on-bad-row skip --max-bad-rows N")
+            what = "row" if line else "file"
+            raise BadRowError(f"{where}: {wrong}, found {value!r}; mend the {what}, or leave such rows "
+                              "out with --on-bad-row skip --max-bad-rows N")
         self.count += 1
         self.notes.append((path, line, column, value, wrong))
         if self.count > self.limit:
-            raise DataError(f"{where}: {wrong}, found {value!r}; that is bad row {self.count}, more "
-                            f"than --max-bad-rows {self.limit}")
+            raise BadRowError(f"{where}: {wrong}, found {value!r}; that is bad row {self.count}, more "
+                              f"than --max-bad-rows {self.limit}")
 
 
 class Format(Protocol):

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mr_gradient.dataset.columns import Piece
-from mr_gradient.dataset.formats.remote import READ_AHEAD, file_errors, filesystem, open_remote
+from mr_gradient.dataset.formats import remote
+from mr_gradient.dataset.formats.remote import READ_AHEAD, open_remote
 from mr_gradient.dataset.uris import is_uri
 from mr_gradient.errors import DataError
 
@@ -89,11 +90,7 @@ def read_head(path: str, size: int = HEAD_BYTES) -> bytes:
 def file_bytes(path: str) -> int:
     """Length of the file as it lies there, compressed or not."""
     try:
-        if is_uri(path):
-            system, inside = filesystem(path)
-            with file_errors():
-                return int(system.size(inside))
-        return os.path.getsize(path)
+        return remote.info(path)[1] if is_uri(path) else os.path.getsize(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
@@ -103,10 +100,8 @@ def file_bytes(path: str) -> int:
 def is_file(path: str) -> bool:
     if not is_uri(path):
         return os.path.isfile(path)
-    system, inside = filesystem(path)
     try:
-        with file_errors():  # fsspec's own isfile takes an error for a file that is not there
-            return system.info(inside)["type"] == "file"
+        return remote.info(path)[0] == "file"
     except FileNotFoundError:
         return False
     except OSError as error:

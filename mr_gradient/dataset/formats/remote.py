@@ -1,4 +1,5 @@
-"""Files behind a URI, through fsspec: with limits of time, and errors like those of local files."""
+"""Files behind a URI, in HDFS or through fsspec: with limits of time, and errors like those of local
+files."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from mr_gradient.dataset.formats.hdfs_reading import HdfsFile
+from mr_gradient.dataset.hdfs import Hdfs
 from mr_gradient.dataset.uris import split
 from mr_gradient.errors import DataError, MrGradientError
 
@@ -70,8 +73,22 @@ def file_errors() -> Iterator[None]:
                       " ".join(text.split()).rstrip(".") + hint) from None
 
 
+def info(uri: str) -> tuple[str, int]:
+    """``file`` or ``directory``, and bytes. Raises ``OSError``."""
+    scheme, authority, path = split(uri)
+    if scheme == "hdfs":
+        found = Hdfs(authority).status(path.rstrip("/") or "/")
+        return found["type"].lower(), found["length"]
+    system, inside = filesystem(uri)
+    with file_errors():
+        found = system.info(inside)
+    return found["type"], int(found["size"] or 0)
+
+
 def open_remote(uri: str, ahead: int = READ_AHEAD) -> BinaryIO:
     """A file behind a URI, which can be read and sought in."""
+    if split(uri)[0] == "hdfs":
+        return io.BufferedReader(HdfsFile(uri, ahead))
     system, inside = filesystem(uri)
     with file_errors():
         return io.BufferedReader(_Remote(system.open(inside, "rb", block_size=ahead)))

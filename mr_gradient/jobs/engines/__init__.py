@@ -10,7 +10,7 @@ from importlib import import_module
 
 from mr_gradient.jobs.engines.base import Engine, Work
 
-__all__ = ["RUNNERS", "Engine", "Work", "make_engine"]
+__all__ = ["RUNNERS", "Engine", "Work", "engine_of", "make_engine"]
 
 _ENGINES = {
     "inline": "base:Engine",
@@ -20,8 +20,12 @@ _ENGINES = {
 RUNNERS = tuple(_ENGINES)
 
 
-def make_engine(runner: str, arguments: list[str], scratch: str, run: str) -> Engine:
-    """The engine of a runner of ``RUNNERS``; close it at the end. See ``Engine`` for the rest."""
+def engine_of(runner: str) -> type[Engine]:
+    """Which engine a runner of ``RUNNERS`` has."""
     module, _, name = _ENGINES[runner].partition(":")
-    kind = getattr(import_module(f"{__name__}.{module}"), name)
-    return kind(arguments, scratch, run)
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def make_engine(runner: str, arguments: list[str], scratch: str, run: str) -> Engine:
+    """The engine of a runner; close it at the end. See ``Engine`` for the rest."""
+    return engine_of(runner)(arguments, scratch, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from mrjob.step import StepFailedException
 
@@ -19,8 +19,9 @@ class Work:
 
     ``manifest``: local path of its input, a line a split; the same path has the same content in all
     jobs. ``broadcast``: options that name small local files, which are new in each job. ``title``: for
-    people, such as ``iteration 7``. ``blocks``: how many keys the reducers can share. ``map_bytes``,
-    ``reduce_bytes``: what a task holds beside the interpreter and its libraries.
+    people, such as ``iteration 7``. ``blocks``: how many keys the reducers can share; ``reducers``: how
+    many there should be, if not as many as that takes. ``map_bytes``, ``reduce_bytes``: what a task
+    holds beside the interpreter and its libraries.
     """
 
     kind: type[BaseJob]
@@ -29,6 +30,7 @@ class Work:
     options: tuple[str, ...] = ()
     title: str = ""
     blocks: int = 1
+    reducers: int = 0
     map_bytes: int = 0
     reduce_bytes: int = 0
 
@@ -38,8 +40,11 @@ class Engine:
 
     ``arguments``: of every job; ``scratch``: the driver's own folder; ``run``: a name that only drivers
     of the same training share. ``facts``: what the engine tells of the last job, for the history.
-    ``watch`` is called with a few words while a job runs.
+    ``watch`` is called with a few words while a job runs. ``elsewhere``: where tasks run on
+    machines that see none of the driver's files, the command that puts files where they see them.
     """
+
+    elsewhere: ClassVar[str] = ""
 
     def __init__(self, arguments: list[str], scratch: str, run: str) -> None:
         self.arguments, self.scratch, self.run_name = arguments, scratch, run

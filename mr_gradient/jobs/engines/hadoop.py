@@ -31,6 +31,8 @@ _COUNTERS = {
 class HadoopEngine(Engine):
     """See ``Engine``. Its folder in HDFS is named for the run, and goes with the engine."""
 
+    elsewhere = "hadoop fs -put"
+
     def __init__(self, arguments: list[str], scratch: str, run: str) -> None:
         super().__init__(arguments, scratch, run)
         with GradientJob(arguments).make_runner() as runner:

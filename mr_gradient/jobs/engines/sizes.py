@@ -21,7 +21,7 @@ _USUAL = 1024
 
 def of_job(work: Work) -> dict[str, str]:
     """Properties of the job."""
-    reducers = min(_MOST_REDUCERS, -(-work.blocks // _BLOCKS_PER_REDUCER))
+    reducers = work.reducers or min(_MOST_REDUCERS, -(-work.blocks // _BLOCKS_PER_REDUCER))
     found = {"mapreduce.job.reduces": str(max(1, reducers))}
     for step, held in (("map", work.map_bytes), ("reduce", work.reduce_bytes)):
         name = f"mapreduce.{step}.memory.mb"
