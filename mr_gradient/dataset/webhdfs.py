@@ -80,10 +80,12 @@ class WebHdfs:
             connection.request("PUT", _target(where), iter(chunks), {"Content-Length": str(size)})
             _checked(connection.getresponse()).read()
 
-    def rename(self, path: str, to: str) -> None:
-        """Raises ``FileExistsError`` if there is something of the new name."""
-        # Without the option, a folder would be moved into one of the new name.
-        self._ask("PUT", path, "RENAME", {"destination": to, "renameoptions": "NONE"})
+    def rename(self, path: str, to: str, overwrite: bool = False) -> None:
+        """At once for all who read. Raises ``FileExistsError`` if there is something of the new name,
+        but for a file with ``overwrite``."""
+        # Without an option, a folder would be moved into one of the new name.
+        option = "OVERWRITE" if overwrite else "NONE"
+        self._ask("PUT", path, "RENAME", {"destination": to, "renameoptions": option})
 
     @contextlib.contextmanager
     def _redirected(self, method: str, path: str, operation: str, query: dict) -> Iterator[str]:
