@@ -118,12 +118,12 @@ def test_another_data_set_is_replaced_if_asked(hadoop, home, tmp_path, capfd):
 
 
 def test_a_failure_leaves_nothing(hadoop, home, tmp_path, capfd, monkeypatch):
-    def write(self, path, file, ask=webhdfs.WebHdfs.write):
+    def create(self, path, size, chunks, ask=webhdfs.WebHdfs.create):
         if path.endswith("00002.safetensors"):
             raise ConnectionError("the data node is gone")
-        ask(self, path, file)
+        ask(self, path, size, chunks)
 
-    monkeypatch.setattr(webhdfs.WebHdfs, "write", write)
+    monkeypatch.setattr(webhdfs.WebHdfs, "create", create)
     refused(capfd, tmp_path, "prepare", DIGITS, "--out", f"{home}/out/digits", *OPTIONS, words=(
         "cannot be written: the data node is gone",))
     assert hadoop.run("fs", "-ls", f"{home}/out") == ""

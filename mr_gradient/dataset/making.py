@@ -1,36 +1,60 @@
-"""A data set that the tasks of a cluster make: a folder beside its place, which gets its name at last.
-
-``upload`` is for data sets that are made on this machine.
-"""
+"""A data set in the making at a URI: a folder beside its place, which gets its name at last."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import Iterator
 
+from mr_gradient.dataset.fetching import fsspec_session
+from mr_gradient.dataset.formats.remote import file_errors
 from mr_gradient.dataset.hdfs import Hdfs
 from mr_gradient.dataset.remote_stores import ObjectStore
 from mr_gradient.dataset.schema import FILE
-from mr_gradient.dataset.upload import check_contents, told
 from mr_gradient.dataset.uris import split
+from mr_gradient.dataset.writer import REJECTS
 from mr_gradient.errors import DataError, UsageError
 
 #: Where tasks write to in the folder.
 FOLDERS = ("segments", "attempts", "shards")
+_SHARD = re.compile(r"shards/\d+\.safetensors")
 
 
 @contextlib.contextmanager
-def folder_at(out: str, overwrite: bool) -> Iterator[str]:
+def told(out: str) -> Iterator[None]:
+    """``OSError`` as one line, and no thread that is left behind."""
+    try:
+        with fsspec_session(), file_errors():
+            yield
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+
+
+def check_contents(out: str, found: list[str], overwrite: bool) -> None:
+    """Raise ``UsageError`` unless the files that are there are none, or may be replaced."""
+    strange = [name for name in found if name not in (FILE, REJECTS) and not _SHARD.fullmatch(name)]
+    if strange:
+        raise UsageError(f"--out {out}: must be empty or absent, but it holds something else "
+                         f"({min(strange)!r}); choose another place")
+    if found and not overwrite:
+        what = "a data set" if FILE in found else "part of a data set"
+        raise UsageError(f"--out {out}: already holds {what}; choose another place or "
+                         "replace it with --overwrite")
+
+
+@contextlib.contextmanager
+def folder_at(out: str, overwrite: bool, folders: tuple[str, ...] = FOLDERS) -> Iterator[str]:
     """URI of a folder that becomes the data set ``out`` when the block ends well, else goes.
 
-    What drivers that were killed have left of theirs goes, too. Raises ``UsageError`` when ``out``
-    holds anything but a data set, or one and ``overwrite`` is not given.
+    ``folders``: which are in it from the start, since writers make none. What drivers that were killed
+    have left of theirs goes, too. Raises ``UsageError`` when ``out`` holds anything but a data set, or
+    one and ``overwrite`` is not given.
     """
     out = out.rstrip("/")
     place = _HdfsPlace(out) if split(out)[0] == "hdfs" else _ObjectPlace(out)
     with told(out):
-        place.begin(overwrite)
+        place.begin(overwrite, folders)
     try:
         yield place.folder
         with told(out):
@@ -66,7 +90,7 @@ class _HdfsPlace(_Place):
         self._hdfs = Hdfs(authority)
         self._new: list[str] = []
 
-    def begin(self, overwrite: bool) -> None:
+    def begin(self, overwrite: bool, folders: tuple[str, ...]) -> None:
         if self._hdfs.exists(self._old):  # a kill came between the two renames
             if self._hdfs.exists(self._inside):
                 self._hdfs.remove(self._old)
@@ -77,7 +101,7 @@ class _HdfsPlace(_Place):
             for each in self._hdfs.children(self._above or "/"):
                 if each["pathSuffix"].startswith(self.prefix):
                     self._hdfs.remove(f"{self._above}/{each['pathSuffix']}")
-        for name in FOLDERS:
+        for name in folders:
             self._hdfs.make_folder(f"{self._made}/{name}")
 
     def _check(self, overwrite: bool) -> None:
@@ -113,7 +137,7 @@ class _ObjectPlace(_Place):
         super().__init__(out)
         self._store = ObjectStore(self.above)
 
-    def begin(self, overwrite: bool) -> None:
+    def begin(self, overwrite: bool, folders: tuple[str, ...]) -> None:
         self._check(overwrite)
         for name in self._store.beginning_with(self.prefix):
             self._store.remove(name)

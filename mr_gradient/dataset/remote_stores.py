@@ -48,6 +48,8 @@ class _Remote:
 
         with tempfile.TemporaryFile(buffering=0) as file:
             for span, start in zip(spans, starts):
+                if not span.size:
+                    continue
                 with self._errors(span.name, "read"):
                     again(lambda span=span, start=start: fetch(span, start))
             yield read

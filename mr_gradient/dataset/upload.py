@@ -1,22 +1,21 @@
-"""A data set at a URI: made here, in a temporary folder, copied there with ``dataset.json`` last."""
+"""A data set made here: in its folder, or in a temporary one and copied to a URI as a whole."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 
-from mr_gradient.dataset.fetching import fsspec_session
-from mr_gradient.dataset.formats.remote import file_errors, filesystem
+from mr_gradient.dataset.formats.remote import filesystem
+from mr_gradient.dataset.making import check_contents, folder_at, told
 from mr_gradient.dataset.schema import FILE
-from mr_gradient.dataset.uris import is_uri, without_file_scheme
-from mr_gradient.dataset.writer import REJECTS, new_folder
+from mr_gradient.dataset.stores import BLOCK, Store, store_at
+from mr_gradient.dataset.uris import is_uri, split, without_file_scheme
+from mr_gradient.dataset.writer import new_folder
 from mr_gradient.errors import UsageError
 from mr_gradient.ownership import owned_folder
 
-_SHARD = re.compile(r"shards/\d+\.safetensors")
 _PREFIX = "mr_gradient-data-"
 
 
@@ -33,39 +32,48 @@ def output_folder(out: str, overwrite: bool) -> Iterator[str]:
             yield folder
         return
     out = out.rstrip("/")
+    if split(out)[0] == "hdfs":
+        with folder_at(out, overwrite, ("shards",)) as place, _folder_here() as folder:
+            yield folder
+            _copy(folder, store_at(place))
+        return
     with told(out):
         _Target(out).check(overwrite)
-    with owned_folder(_PREFIX, tempfile.gettempdir()) as temporary:
-        with new_folder(os.path.join(temporary, "data"), False) as folder:
-            yield folder
+    with _folder_here() as folder:
+        yield folder
         with told(out):
-            _Target(out).replace(os.path.join(temporary, "data"), overwrite)
+            _Target(out).replace(folder, overwrite)
 
 
 @contextlib.contextmanager
-def told(out: str) -> Iterator[None]:
-    """``OSError`` as one line, and no thread that is left behind."""
-    try:
-        with fsspec_session(), file_errors():
-            yield
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+def _folder_here() -> Iterator[str]:
+    with owned_folder(_PREFIX, tempfile.gettempdir()) as temporary, \
+            new_folder(os.path.join(temporary, "data"), False) as folder:
+        yield folder
 
 
-def check_contents(out: str, found: list[str], overwrite: bool) -> None:
-    """Raise ``UsageError`` unless the files that are there are none, or may be replaced."""
-    strange = [name for name in found if name not in (FILE, REJECTS) and not _SHARD.fullmatch(name)]
-    if strange:
-        raise UsageError(f"--out {out}: must be empty or absent, but it holds something else "
-                         f"({min(strange)!r}); choose another place")
-    if found and not overwrite:
-        what = "a data set" if FILE in found else "part of a data set"
-        raise UsageError(f"--out {out}: already holds {what}; choose another place or "
-                         "replace it with --overwrite")
+def _copy(folder: str, store: Store) -> None:
+    for name in _names(folder):
+        path = os.path.join(folder, name)
+
+        def chunks(path: str = path) -> Iterator[bytes]:
+            with open(path, "rb") as file:
+                while chunk := file.read(BLOCK):
+                    yield chunk
+
+        store.write(name, os.path.getsize(path), chunks)
+
+
+def _names(folder: str) -> list[str]:
+    """Its files, by their paths there, the description last."""
+    names = (os.path.relpath(os.path.join(above, name), folder)
+             for above, _, files in os.walk(folder) for name in files)
+    return sorted((name for name in names if not name.startswith(".")),
+                  key=lambda name: (name == FILE, name))
 
 
 class _Target:
-    """The place of a data set in a store. Its methods raise what the store does."""
+    """The place of a data set in an object store. Its methods raise what the store does."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -80,19 +88,14 @@ class _Target:
 
     def replace(self, folder: str, overwrite: bool) -> None:
         """Copy a data set there, over what was. Without its description it counts as unfinished."""
-        before = self.check(overwrite)
-        names = sorted(os.path.relpath(os.path.join(above, name), folder)
-                       for above, _, files in os.walk(folder) for name in files)
+        before, names = self.check(overwrite), _names(folder)
         try:
             self._remove([FILE] if FILE in before else [])
-            for name in sorted(names, key=lambda name: name == FILE):
+            for name in names:
                 self._system.put_file(os.path.join(folder, name), f"{self._inside}/{name}")
         except BaseException:
             with contextlib.suppress(Exception):
                 self._remove(self._files())
-                if self._uri.startswith("hdfs://"):  # others have no folders
-                    self._system.rm_file(f"{self._inside}/shards")
-                    self._system.rm_file(self._inside)
             raise
         self._remove([name for name in before if name not in names])
 
