@@ -14,6 +14,7 @@ import s3fs
 from cli_tools import answer, command, put, refused
 
 from mr_gradient.dataset import hadoop_site
+from mr_gradient.dataset.formats import remote
 from mr_gradient.dataset.hdfs import Hdfs
 from mr_gradient.dataset.stores import Span, store_at
 from mr_gradient.errors import DataError, UsageError
@@ -31,6 +32,7 @@ class Place:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self.prepare = ("prepare", f"{uri}/input/table.csv", "--out", f"{uri}/data", *OPTIONS)
 
     def files(self) -> dict[str, int]:
         return store_at(self.uri).files("")
@@ -59,6 +61,7 @@ def place(request, tmp_path, monkeypatch):
             client.mkdir("place")
         yield Place("s3://place/in")
         store_at("s3://place").remove("in")
+        remote.end_threads()
     else:
         hadoop = request.getfixturevalue("hadoop")
         for name, value in hadoop.environment().items():
@@ -144,7 +147,7 @@ def at_out(here: dict[str, bytes], place: Place) -> dict[str, bytes]:
 
 def test_tasks_make_the_data_set_where_it_shall_be(elsewhere, here, tmp_path, capfd):
     """Another one is replaced if that is asked for; leftovers of drivers that were killed go."""
-    argv = ("prepare", f"{elsewhere.uri}/input/table.csv", "--out", f"{elsewhere.uri}/data", *OPTIONS)
+    argv = elsewhere.prepare
     elsewhere.put(".data.partial-0123456789ab/segments/x", b"x")
     answered = answer(capfd, *argv)
     assert (answered["bad_rows"], answered["data"]) == (2, f"{elsewhere.uri}/data")
@@ -164,7 +167,7 @@ def test_a_task_that_is_tried_again_does_no_harm(elsewhere, here, capfd, monkeyp
 
     for name in ("write_segment", "assemble"):
         monkeypatch.setattr(prepare_job, name, partial(twice, ask=getattr(prepare_job, name)))
-    answer(capfd, "prepare", f"{elsewhere.uri}/input/table.csv", "--out", f"{elsewhere.uri}/data", *OPTIONS)
+    answer(capfd, *elsewhere.prepare)
     assert made(elsewhere) == at_out(here, elsewhere)
 
 
@@ -177,8 +180,8 @@ def test_a_failure_leaves_nothing(elsewhere, tmp_path, capfd, monkeypatch, name)
         raise DataError("the disk is on fire")
 
     monkeypatch.setattr(prepare_job, name, fail)
-    refused(capfd, tmp_path, "prepare", f"{elsewhere.uri}/input/table.csv", "--out", f"{elsewhere.uri}/data",
-            *OPTIONS, words=("the disk is on fire",))
+    refused(capfd, tmp_path, *elsewhere.prepare,
+            words=("the disk is on fire",))
     assert made(elsewhere) == {}
 
 

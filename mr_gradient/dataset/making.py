@@ -61,7 +61,7 @@ def folder_at(out: str, overwrite: bool, folders: tuple[str, ...] = FOLDERS) -> 
             place.publish(overwrite)
     finally:
         # After an error there is one to tell of already.
-        with contextlib.suppress(OSError, DataError):
+        with contextlib.suppress(OSError, DataError), fsspec_session():
             place.clean()
 
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from mr_gradient.dataset.formats.remote import end_threads, file_errors, filesystem
+from mr_gradient.dataset.formats.remote import file_errors, filesystem
 from mr_gradient.dataset.hdfs import Hdfs, again
 from mr_gradient.dataset.stores import BLOCK, Chunks, Read, Span, blocks_of
 from mr_gradient.dataset.uris import split
@@ -94,19 +94,19 @@ class HdfsStore(_Remote):
 
 
 class ObjectStore(_Remote):
-    """An object appears when all of it has come; folders are parts of names."""
+    """An object appears when all of it has come; folders are parts of names.
+
+    The thread in which fsspec works stays: a client takes half a second to be made. Who forks ends it
+    before (``end_threads``).
+    """
 
     @contextlib.contextmanager
     def _session(self, name: str, what: str) -> Iterator[tuple[Any, str]]:
-        """fsspec's file system and the path of a file in it; no thread is left behind."""
-        with self._errors(name, what):
-            try:
-                with file_errors():
-                    system, inside = filesystem(f"{self.folder}/{name}")
-                    system.invalidate_cache()
-                    yield system, inside
-            finally:
-                end_threads()
+        """fsspec's file system and the path of a file in it."""
+        with self._errors(name, what), file_errors():
+            system, inside = filesystem(f"{self.folder}/{name}")
+            system.invalidate_cache()
+            yield system, inside
 
     def write(self, name: str, size: int, chunks: Chunks) -> None:
         with self._session(name, "written") as (system, inside):
