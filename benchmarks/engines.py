@@ -1,6 +1,7 @@
 """Seconds an iteration on a cluster, beside a bare streaming job of as many tasks.
 
     python benchmarks/engines.py [--iterations N] [--cpu] [--option OPTION ...]
+    python benchmarks/engines.py --spark [--iterations N] [--cpu]
 
 Starts the Hadoop of the tests (tests/cluster: two data nodes, two node managers, on this machine)
 and trains softmax with 10 classes on 26,000 made-up features, a model of 1 MB, over 4 shards of a few
@@ -8,8 +9,11 @@ rows in HDFS. After every iteration (job, checks, update, checkpoint) runs a bar
 streaming: ``cat`` maps and reduces, NLineInputFormat over a manifest of as many lines, as many
 reducers. Prints medians, and how often an iteration started the client ``hadoop``.
 
-``--cpu`` takes processor time of all, the cluster included, instead of time on the clock: for a machine
-that is busy. ``--option`` is one more of mrjob's for the training, such as ``-Dname=value``.
+``--cpu`` takes processor time of clients and tasks instead of time on the clock: for a busy machine.
+``--option`` is one more of mrjob's for the training, such as ``-Dname=value``.
+
+``--spark`` trains the same on ``-r spark`` with two cores of this machine (``local[2]``), and prints
+the seconds of an iteration. Needs pyspark.
 """
 
 from __future__ import annotations
@@ -41,6 +45,11 @@ from cluster import HadoopCluster
 from cluster.processes import descendants
 
 FEATURES, CLASSES, SPLITS, ROWS = 26_000, 10, 4, 64
+_MODEL = f"{SPLITS} map tasks, a model of {(FEATURES + 1) * CLASSES * 4 / 1e6:.2f} MB,"
+#: Of both jobs: no second attempts, which a busy machine makes at random.
+_PROPERTIES = [each for step in ("map", "reduce") for each in (
+    "-D", f"mapreduce.{step}.speculative=false")]
+_DAEMONS = (".NameNode", ".DataNode", ".ResourceManager", ".NodeManager", ".JobHistoryServer")
 #: Iterations that count for nothing: caches fill, shards are compared with their checksums.
 _WARM = 1
 
@@ -78,7 +87,7 @@ class Beside(Silent):
 
     def _bare_job(self) -> None:
         self._cluster.run(
-            "jar", self._cluster.streaming_jar, "-D", "mapreduce.job.reduces=1",
+            "jar", self._cluster.streaming_jar, *_PROPERTIES, "-D", "mapreduce.job.reduces=1",
             "-inputformat", "org.apache.hadoop.mapred.lib.NLineInputFormat", "-input", "lines",
             "-output", "bare", "-mapper", "cat", "-reducer", "cat")
 
@@ -89,12 +98,17 @@ class Beside(Silent):
 
 
 def processor_seconds() -> float:
-    """Of this process, its descendants, and all whose end one of them has waited for."""
+    """Of this process, its descendants, and all whose end one of them has waited for.
+
+    Without what Hadoop's daemons take for themselves, which goes on while nothing runs.
+    """
     ticks = 0
     for pid in (os.getpid(), *descendants(os.getpid())):
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, fields[11:15]))
+            command = Path(f"/proc/{pid}/cmdline").read_text()
+            first = 13 if any(daemon in command for daemon in _DAEMONS) else 11
+            ticks += sum(map(int, fields[first:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -120,17 +134,41 @@ def hadoop(folder: str, iterations: int, cpu: bool, options: list[str]) -> None:
         home = f"hdfs://{cluster.ports.address('name node')}/user/{cluster.options.user}"
         train(config(f"{home}/data", os.path.join(folder, "hadoop"), iterations, "hadoop",
                      "--hadoop-streaming-jar", str(cluster.streaming_jar),
-                     "--python-bin", sys.executable, *options), lambda total, done: beside)
+                     "--python-bin", sys.executable, *_PROPERTIES, *options),
+              lambda total, done: beside)
     ours, bare = beside.ours[_WARM:], beside.bare[_WARM:]
     ratios = [a / b for a, b in zip(ours, bare)]
-    print(f"{SPLITS} map tasks and 1 reduce task on Hadoop, a model of "
-          f"{(FEATURES + 1) * CLASSES * 4 / 1e6:.2f} MB, {len(ours)} iterations in turn"
+    print(f"{_MODEL} on Hadoop, 1 reduce task, {len(ours)} iterations in turn"
           + (", processor time:" if cpu else ":"))
     print(f"  iteration             {_spread(ours)} s")
     print(f"  bare streaming job    {_spread(bare)} s")
     print(f"  ratio of the medians  {statistics.median(ours) / statistics.median(bare):6.2f}"
           f"   (of each pair: {_spread(ratios)})")
     print(f"  starts of the client an iteration: {max(beside.clients[_WARM:])}")
+
+
+class Seconds(Silent):
+    """Keeps the seconds of each iteration."""
+
+    def __init__(self, cpu: bool) -> None:
+        self._cpu, self._started = cpu, processor_seconds()
+        self.seconds: list[float] = []
+
+    def iteration(self, line: dict) -> None:
+        now = processor_seconds()
+        self.seconds.append(now - self._started if self._cpu else line["seconds"])
+        self._started = now
+
+
+def spark(folder: str, iterations: int, cpu: bool, options: list[str]) -> None:
+    data = os.path.join(folder, "data")
+    make_data(data)
+    taken = Seconds(cpu)
+    train(config(data, os.path.join(folder, "spark"), iterations, "spark", "--spark-master",
+                 "local[2]", *options), lambda total, done: taken)
+    print(f"{_MODEL} on Spark, local[2], {iterations} iterations"
+          + (", processor time:" if cpu else ":"))
+    print(f"  iteration             {_spread(taken.seconds[_WARM:])} s")
 
 
 def make_data(folder: str) -> None:
@@ -156,10 +194,12 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=9)
     parser.add_argument("--cpu", action="store_true", help="processor time, for a busy machine")
     parser.add_argument("--option", action="append", default=[], help="of mrjob, such as -Dname=value")
+    parser.add_argument("--spark", action="store_true", help="-r spark on two cores of this machine")
     arguments = parser.parse_args()
+    engine = spark if arguments.spark else hadoop
     folder = tempfile.mkdtemp(prefix="mr_gradient-engines-")
     try:
-        hadoop(folder, arguments.iterations, arguments.cpu, arguments.option)
+        engine(folder, arguments.iterations, arguments.cpu, arguments.option)
     finally:
         shutil.rmtree(folder)
     java = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)

@@ -22,7 +22,7 @@ import pytest
 from cli_tools import DIGITS, ROOT, assert_one_line, command
 from cluster import HadoopCluster, Options, rest
 from cluster.brakes import Brakes, Held
-from cluster.processes import parents
+from cluster.processes import parents, with_argument
 from trainings import bits
 
 #: A training takes half a minute here, and several of them if the machine is busy.
@@ -30,6 +30,8 @@ pytestmark = pytest.mark.timeout(900)
 SECONDS = 400
 
 MODEL = ("--model", "softmax", "--learning-rate", "1")
+#: A slow machine is no reason for second attempts here.
+NO_BACKUPS = ("-D", "mapreduce.map.speculative=false", "-D", "mapreduce.reduce.speculative=false")
 #: Of an iteration: one for each of three shards for training, one for the shard that is held out.
 MAP_TASKS = 4
 #: Middles of patterns for ``Brakes``: the first attempt of one task, and of all.
@@ -66,6 +68,7 @@ class Scene:
         self.data = f"digits-{os.getpid()}-{folder.name}"
         cluster.run("fs", "-put", digits / "digits", self.data)
         self._drivers: list[subprocess.Popen] = []
+        self._before = self._in_hdfs()
 
     def start(self, *options: object, iterations: int = 1) -> subprocess.Popen:
         """A driver, in a process of its own. After the iterations it has one more job."""
@@ -76,7 +79,7 @@ class Scene:
                 [sys.executable, "-m", "mr_gradient", "train", "--data", uri, *MODEL, "--iterations",
                  str(iterations), "--out", str(self.out), "-r", "hadoop", "--python-bin",
                  str(self.brakes.python), "--hadoop-streaming-jar",
-                 str(self.cluster.streaming_jar), *map(str, options)],
+                 str(self.cluster.streaming_jar), *NO_BACKUPS, *map(str, options)],
                 stdout=subprocess.DEVNULL, stderr=stderr, env=self.cluster.environment(
                     PYTHONPATH=str(ROOT), TMPDIR=str(self.folder / "temporary")))
         self._drivers.append(driver)
@@ -89,7 +92,7 @@ class Scene:
             found = self.brakes.held(brake)
             return found if len(found) >= count else []
 
-        return self.wait(f"{count} at the brake {brake}", there, SECONDS)
+        return self.wait(f"{count} at the brake {brake}", there)
 
     def said(self) -> str:
         return (self.folder / "stderr").read_text()
@@ -124,12 +127,17 @@ class Scene:
         return [json.loads(line) for line in (self.out / "history.jsonl").read_text().splitlines()]
 
     def assert_nothing_left(self) -> None:
-        """In HDFS, and of temporary files."""
-        user = self.cluster.options.user
-        lines = self.cluster.run("fs", "-ls", "-R", f"/user/{user}/tmp",
-                                 f"/tmp/hadoop-yarn/staging/{user}", check=False).splitlines()
-        assert [line for line in lines if not line.endswith(("tmp/mrjob", ".staging"))] == []
+        """In HDFS, where YARN takes some seconds for it, and of temporary files."""
+        self.wait("HDFS without what was not there before", lambda: self._in_hdfs() <= self._before)
         assert list((self.folder / "temporary").iterdir()) == []
+        assert [path for driver in self._drivers
+                for path in Path("/dev/shm").glob(f"mr_gradient-{driver.pid}-*")] == []
+
+    def _in_hdfs(self) -> set[str]:
+        """Files of drivers and of jobs."""
+        user = self.cluster.options.user
+        folders = f"/user/{user}/tmp/mrjob", f"/tmp/hadoop-yarn/staging/{user}/.staging"
+        return {path for folder in folders for path in self.cluster.listed(folder)}
 
     def close(self) -> None:
         """No driver, held task or job is left behind, whatever happened."""
@@ -195,12 +203,14 @@ def test_the_driver(quick):
     assert quick.yarn.application(left)["state"] == "RUNNING"
     again = quick.start(iterations=2)
     quick.wait("the end of the job that was left",
-                       lambda: quick.yarn.application(left)["finalStatus"] == "KILLED")
+               lambda: quick.yarn.application(left)["finalStatus"] == "KILLED")
     gone(quick, task.pid)
     quick.brakes.release("map")
     assert again.poll() is None
     quick.finish()
     assert "resuming after iteration 1" in quick.said()
+    name = quick.yarn.application(left)["name"].split()[0]
+    quick.wait("the end of its client", lambda: not with_argument(name))
 
 
 # Tasks
@@ -213,6 +223,7 @@ def test_the_java_of_a_map_task(scene):
     [task] = scene.held("map")
     kill(task.java)
     scene.finish()
+    scene.brakes.release()
     gone(scene, task.pid)
     states = scene.attempts(scene.job("iteration 1"))
     assert states.pop(task.attempt) == "FAILED"
@@ -228,6 +239,7 @@ def test_a_reduce_task(scene, what):
     [task] = scene.held("reduce")
     kill(getattr(task, what))
     scene.finish()
+    scene.brakes.release()
     gone(scene, task.pid)
     states = scene.attempts(scene.job("iteration 1"))
     assert states.pop(task.attempt) == "FAILED"
@@ -251,7 +263,7 @@ def test_a_task_whose_shard_is_gone(scene):
     """The last attempt tells the driver."""
     shard = f"{scene.data}/shards/00001.safetensors"
     scene.cluster.run("fs", "-rm", "-skipTrash", shard)
-    assert scene.start("-D", "mapreduce.map.maxattempts=2").wait(SECONDS) == 2
+    assert scene.start("--no-node-cache", "-D", "mapreduce.map.maxattempts=2").wait(SECONDS) == 2
     assert_one_line(scene.said(), (shard, "no such file; prepare the data set again"))
     states = scene.attempts(scene.job("iteration 1"))
     assert list(states.values()).count("FAILED") == 1
@@ -269,7 +281,7 @@ def test_a_slow_task_and_its_backup(scene):
     states = scene.attempts(scene.job("iteration 1"))
     assert states.pop(slow.attempt) == "KILLED"
     assert states[slow.attempt[:-1] + "1"] == "SUCCEEDED"
-    assert lines[0]["job"]["killed_map_tasks"] == 1
+    assert lines[0]["job"]["killed_map_tasks"] >= 1
 
 
 # The application master and the nodes
@@ -329,11 +341,13 @@ def test_a_node_that_runs_tasks(scene, phase):
     with without(scene, node, "node manager") as killed:
         assert {each.pid for each in here} <= set(killed)
         scene.wait("the loss", lambda: scene.yarn.metrics()["lostNodes"] > lost)
+        # The application master hears of it a moment later.
+        scene.wait("the loss of tasks", lambda: scene.yarn.job(id)["job"]["killedMapAttempts"])
         scene.brakes.release(phase)
         lines = scene.finish()
     assert here or phase == "reduce"
-    states = scene.attempts(id)
     assert lines[0]["job"]["killed_map_tasks"] >= 1
+    states = scene.attempts(id)
     assert all(states[each.attempt] == "KILLED" for each in here)
 
 
@@ -372,7 +386,7 @@ def test_a_data_node(scene):
 
 @pytest.mark.long
 def test_shards_that_are_corrupt_in_the_cache_of_a_node(scene):
-    """They are found by their checksum and fetched anew."""
+    """All of them. They are found by their checksum and fetched anew."""
     scene.brakes.put("map", f"iteration 2{MAPS}.*start")
     scene.start(iterations=2)
     here = [task for task in scene.held("map", MAP_TASKS) if node_number(task.node) == 1]
@@ -383,7 +397,8 @@ def test_shards_that_are_corrupt_in_the_cache_of_a_node(scene):
         (cache / "new").write_bytes(flipped(shard.read_bytes()))
         (cache / "new").rename(copy)
     scene.brakes.release("map")
-    scene.finish()
+    lines = scene.finish()
+    assert lines[1]["job"]["cache_misses"] >= len(here)
     whole = [path for path in cache.iterdir()
              if hashlib.sha256(path.read_bytes()).hexdigest() == path.name]
     assert len(whole) >= len(here)
@@ -393,11 +408,13 @@ def test_shards_that_are_corrupt_in_the_cache_of_a_node(scene):
 def test_replicas_that_are_corrupt(scene):
     """HDFS finds them by its own checksums and reads the others."""
     shards = {path.read_bytes() for path in (scene.digits / "digits" / "shards").iterdir()}
-    replicas = [path for path in (scene.cluster.folder / "node1" / "blocks").rglob("blk_*")
-                if path.suffix != ".meta" and path.read_bytes() in shards]
-    assert len(replicas) >= MAP_TASKS
-    for path in replicas:
-        path.write_bytes(flipped(path.read_bytes()))
+    spoiled = 0
+    for path in (scene.cluster.folder / "node1" / "blocks").rglob("blk_*"):
+        with contextlib.suppress(FileNotFoundError):  # of earlier tests, on its way out
+            if (data := path.read_bytes()) in shards:
+                path.write_bytes(flipped(data))
+                spoiled += 1
+    assert spoiled >= MAP_TASKS
     scene.start("--no-node-cache")
     scene.finish()
     scene.wait("a report", lambda: scene.cluster.name_node("FSNamesystem")["CorruptBlocks"])

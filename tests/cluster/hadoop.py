@@ -147,6 +147,17 @@ class HadoopCluster:
                           *(f"{name}={value}" for name, value in parameters.items())])
         return rest.put(f"http://{self.ports.address('name node web')}/webhdfs/v1{path}?{query}")
 
+    def listed(self, path: str) -> set[str]:
+        """Paths of what is in a folder of HDFS; none if it is not there."""
+        query = f"op=LISTSTATUS&user.name={configuration.SUPERUSER}"
+        try:
+            found = rest.get(f"http://{self.ports.address('name node web')}/webhdfs/v1{path}?{query}")
+        except OSError as error:
+            if "FileNotFoundException" not in str(error):
+                raise
+            return set()
+        return {f"{path}/{each['pathSuffix']}" for each in found["FileStatuses"]["FileStatus"]}
+
     def wait(self, what: str, ready: Callable[[], Any], seconds: float = 60) -> Any:
         """The first true answer of ``ready``; that a daemon does not answer yet counts as false."""
         end, reason = time.monotonic() + seconds, ""
