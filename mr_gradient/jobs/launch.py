@@ -64,7 +64,7 @@ class Launcher:
         """
         verify = [] if self.jobs else ["--verify-shards"]
         work = Work(job, manifest, {"--params": params}, (*self.options, *verify), title, blocks,
-                    held_bytes, held_bytes // max(1, blocks))
+                    map_bytes=held_bytes, reduce_bytes=held_bytes // max(1, blocks))
         output = JobOutput()
         for key, value in self.engine.run(work):
             if key == SUMMARY:
