@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from mr_gradient import models
-from mr_gradient.dataset.uris import is_uri
+from mr_gradient.dataset.uris import is_uri, without_file_scheme
 from mr_gradient.errors import UsageError
 from mr_gradient.models.base import Model
 from mr_gradient.optimizers.base import Optimizer, Search
@@ -102,7 +102,7 @@ class TrainConfig:
         if self.local_steps and self.local_epochs != 1:
             raise UsageError(f"--local-epochs {self.local_epochs}: cannot be with --local-steps "
                              f"{self.local_steps}; leave one out")
-        if self.warm_start and os.path.realpath(self.warm_start) == os.path.realpath(self.out):
+        if self.warm_start and _place(self.warm_start) == _place(self.out):
             raise UsageError(f"--warm-start {self.warm_start}: must be another folder than --out, "
                              "where the new model will replace what is there")
 
@@ -132,6 +132,12 @@ class TrainConfig:
         same |= json.loads(models.to_json(model))
         same |= {name: getattr(optimizer, name) for name in optimizer.__dataclass_fields__}
         return json.loads(json.dumps({**same, "data": data_digest, "warm_start": start_digest}))
+
+
+def _place(folder: str) -> str:
+    """A folder by the one name that it has."""
+    folder = without_file_scheme(folder)
+    return folder.rstrip("/") if is_uri(folder) else os.path.realpath(folder)
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -7,15 +7,17 @@ tensors, so a kill between the two files is noticed and the training, run again,
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mr_gradient import models, storage, tensors
+from mr_gradient import models, tensors
 from mr_gradient.dataset.schema import Schema, schema_from_json
 from mr_gradient.errors import DataError, UsageError
+from mr_gradient.folders import Folder, opened
 from mr_gradient.models.base import Model, layout
 from mr_gradient.models.custom import Custom
 from mr_gradient.models.source_code import Code
@@ -39,47 +41,60 @@ class SavedModel:
     preparation: dict = field(default_factory=dict)
 
 
-def save(out: str, saved: SavedModel) -> None:
-    path = os.path.join(out, TENSORS)
-    storage.write_atomically(path, tensors.to_chunks(saved.parameters, {"format": "pt"}))
-    if isinstance(saved.model, Custom) and saved.model.own_code.path:
-        storage.write_atomically(os.path.join(out, CODE), [saved.model.own_code.source])
-    storage.write_json(os.path.join(out, DESCRIPTION), {
-        "format": _FORMAT, "version": _VERSION, "model": models.to_json(saved.model),
-        "schema": saved.schema.to_json(), "sha256": storage.sha256(path), "summary": saved.summary,
-        "preparation": saved.preparation})
+def save(out: str | Folder, saved: SavedModel) -> None:
+    chunks = tensors.to_chunks(saved.parameters, {"format": "pt"})
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    with opened(out) as folder:
+        folder.write(TENSORS, chunks)
+        if isinstance(saved.model, Custom) and saved.model.own_code.path:
+            folder.write(CODE, [saved.model.own_code.source])
+        folder.write_json(DESCRIPTION, {
+            "format": _FORMAT, "version": _VERSION, "model": models.to_json(saved.model),
+            "schema": saved.schema.to_json(), "sha256": digest.hexdigest(), "summary": saved.summary,
+            "preparation": saved.preparation})
 
 
-def load(out: str, code: Code | None = None) -> SavedModel:
-    """Read and verify a model. Raises ``DataError`` when there is none, or it is damaged.
+def load(out: str | Folder, code: Code | None = None) -> SavedModel:
+    """Read and verify a model, in a folder or at a URI. Raises ``DataError`` when there is none, or it
+    is damaged.
 
     ``code``: what the user named, needed for a model of the user's own: ``UsageError`` without it.
     """
-    saved, description = _read(out)
-    _check_code(out, description, code)
-    model = models.from_json(description, code)
-    found = {name: array.shape for name, array in saved.parameters.items()}
-    if found != dict(layout(model).shapes):
-        raise DataError(f"{os.path.join(out, TENSORS)}: parameters must have shapes "
-                        f"{dict(layout(model).shapes)}, found {found}")
-    return replace(saved, model=model)
+    with opened(out) as folder:
+        saved, description = _read(folder)
+        _check_code(folder, description, code)
+        model = models.from_json(description, code)
+        found = {name: array.shape for name, array in saved.parameters.items()}
+        if found != dict(layout(model).shapes):
+            raise DataError(f"{folder.place(TENSORS)}: parameters must have shapes "
+                            f"{dict(layout(model).shapes)}, found {found}")
+        return replace(saved, model=model)
 
 
-def read(out: str) -> SavedModel:
+def is_model(out: str) -> bool:
+    """Whether the description of a model is in a folder, or at a URI."""
+    with opened(out) as folder:
+        return folder.exists(DESCRIPTION)
+
+
+def read(out: str | Folder) -> SavedModel:
     """As ``load``, without the model itself: its own Python is not needed, and not run."""
-    return _read(out)[0]
+    with opened(out) as folder:
+        return _read(folder)[0]
 
 
-def _check_code(out: str, description: str, code: Code | None) -> None:
+def _check_code(folder: Folder, description: str, code: Code | None) -> None:
     """Raises ``UsageError`` with what to name."""
-    needed = json.loads(description)
+    needed, out = json.loads(description), folder.given
     if needed.get("class") != Custom.__name__:
         if code is not None:
             raise UsageError(f"--model-code {code.name}: {out} is no model of your own; leave it out")
         return
     factory, sha256 = str(needed.get("factory")), str(needed.get("sha256"))
-    copy = os.path.join(out, CODE)
-    named = f"{copy}:{factory.rpartition(':')[2]}" if os.path.exists(copy) else factory
+    copied = folder.is_local and folder.exists(CODE)
+    named = f"{folder.place(CODE)}:{factory.rpartition(':')[2]}" if copied else factory
     if code is None:
         raise UsageError(f"{out}: is a model of your own, whose Python runs only when you name it; if "
                          f"you trust it, add --model-code {named}")
@@ -89,13 +104,13 @@ def _check_code(out: str, description: str, code: Code | None) -> None:
                          f"{code.sha256[:12]}; name {named}")
 
 
-def _read(out: str) -> tuple[SavedModel, str]:
+def _read(folder: Folder) -> tuple[SavedModel, str]:
     """What the files hold, and the description of the model as JSON."""
-    if not os.path.isdir(out):
-        raise DataError(f"{out}: no such folder; make a model there with "
-                        f"'mr-gradient train --data DIR --model NAME --out {out}'")
-    path = os.path.join(out, DESCRIPTION)
-    value = storage.read_json(path, "the description of a trained model")
+    if folder.is_local and not os.path.isdir(folder.given):
+        raise DataError(f"{folder.given}: no such folder; make a model there with "
+                        f"'mr-gradient train --data DIR --model NAME --out {folder.given}'")
+    path = folder.place(DESCRIPTION)
+    value = folder.read_json(DESCRIPTION, "the description of a trained model")
     if value.get("format") != _FORMAT or value.get("version") != _VERSION:
         raise DataError(f"{path}: must be '{_FORMAT}' version {_VERSION}, found "
                         f"{value.get('format')!r} version {value.get('version')!r}")
@@ -109,15 +124,14 @@ def _read(out: str) -> tuple[SavedModel, str]:
             raise ValueError(f"summary {summary}")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: damaged: {error!r}") from None
-    tensor_path = os.path.join(out, TENSORS)
-    if storage.sha256(tensor_path) != checksum:
-        raise DataError(f"{tensor_path}: does not fit {DESCRIPTION}; run the same 'train' command "
-                        "again to write both anew")
-    arrays, _ = tensors.read(tensor_path)
-    return SavedModel(None, arrays, schema, summary, preparation), description
+    found = folder.tensors(TENSORS, checksum)
+    if found is None:
+        raise DataError(f"{folder.place(TENSORS)}: does not fit {DESCRIPTION}; run the same 'train' "
+                        "command again to write both anew")
+    return SavedModel(None, found[0], schema, summary, preparation), description
 
 
-def is_current(out: str, iterations: int, code: Code | None = None) -> bool:
+def is_current(out: str | Folder, iterations: int, code: Code | None = None) -> bool:
     """Whether a whole model of exactly so many iterations is there."""
     try:
         return load(out, code).summary.get("iterations") == iterations

@@ -41,7 +41,7 @@ class Before:
         if is_dataset(folder):
             dataset = open_dataset(folder)
             preparation, schema = dataset.options, dataset.schema
-        elif os.path.exists(os.path.join(folder, model_folder.DESCRIPTION)):
+        elif model_folder.is_model(folder):
             saved = model_folder.read(folder)
             preparation, schema = saved.preparation, saved.schema
         else:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import mmap
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -129,6 +130,11 @@ def sha256(path: str | int) -> str:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     return digest.hexdigest()
+
+
+def sha256_of(data: bytes | memoryview | mmap.mmap) -> str:
+    """The same of what is in memory."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def make_folder(path: str) -> list[str]:

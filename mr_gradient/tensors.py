@@ -7,10 +7,12 @@ so every mapped array is aligned. The safetensors package copies what it loads; 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
 import sys
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import BinaryIO
 
@@ -22,7 +24,11 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4",
            "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 _ALIGN = 64
+#: Bytes of the header's length.
+_LENGTH = 8
 _MAX_HEADER = 100 * 1024 * 1024
+#: Most files' headers are within so many first bytes.
+_USUAL_HEADER = 64 * 1024
 #: From Python 3.13 on, a mapping need not keep a descriptor of its file.
 _NO_DESCRIPTOR = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
@@ -83,20 +89,47 @@ def read_open(path: str, file: BinaryIO, **options: bool) -> tuple[dict[str, np.
     The mapping has a descriptor of its own, unless ``options`` of ``mmap`` say otherwise, so that a
     lock of the file (flock) stays as long as the arrays do.
     """
-    if os.fstat(file.fileno()).st_size < 8:
+    if os.fstat(file.fileno()).st_size < _LENGTH:
         raise DataError(f"{path}: not a safetensors file: shorter than 8 bytes")
-    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **options)
-    try:
+    return parse(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **options))
+
+
+def parse(path: str, data: mmap.mmap) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The same of a file that is in memory; the arrays are views of it."""
+    with _errors(path):
         return _parse(data)
+
+
+def metadata_of(path: str, start: Callable[[int], bytes]) -> dict[str, str]:
+    """The metadata alone, of a file whose first bytes ``start`` gives, as many as are asked for."""
+    data = start(_USUAL_HEADER)
+    length = int.from_bytes(data[:_LENGTH], "little")
+    if _USUAL_HEADER - _LENGTH < length <= _MAX_HEADER:
+        data = start(_LENGTH + length)
+    with _errors(path):
+        return _header(data, length).get("__metadata__", {})
+
+
+@contextlib.contextmanager
+def _errors(path: str) -> Iterator[None]:
+    """Whatever a file that is no safetensors file leads to, as a ``DataError``."""
+    try:
+        yield
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: not a safetensors file: {error}") from None
 
 
-def _parse(data: mmap.mmap) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    length = int.from_bytes(data[:8], "little")
-    if not 0 < length <= min(len(data) - 8, _MAX_HEADER):
+def _header(data: bytes | mmap.mmap, length: int) -> dict:
+    if len(data) < _LENGTH:
+        raise ValueError("shorter than 8 bytes")
+    if not 0 < length <= min(len(data) - _LENGTH, _MAX_HEADER):
         raise ValueError(f"its header claims {length} bytes of {len(data)}")
-    entries = json.loads(data[8:8 + length])
+    return json.loads(data[_LENGTH:_LENGTH + length])
+
+
+def _parse(data: mmap.mmap) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    length = int.from_bytes(data[:_LENGTH], "little")
+    entries = _header(data, length)
     metadata = entries.pop("__metadata__", {})
     if not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError("metadata must map strings to strings")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 
@@ -29,7 +28,7 @@ from mr_gradient.strategies.passes import Passes
 from mr_gradient.timing import timed
 from mr_gradient.training_folder import CONFIGURATION, TrainingFolder
 from mr_gradient.training_parts import Parts
-from mr_gradient.yaml_files import write_yaml
+from mr_gradient.yaml_files import yaml_chunks
 
 
 def train(config: TrainConfig, progress: Callable[[int, int], Progress] | None = None) -> dict:
@@ -65,7 +64,7 @@ class Training:
     @property
     def name(self) -> str:
         """The same for all drivers of this training, and no other's."""
-        whole = json.dumps([os.path.abspath(self.config.out), self.identity], sort_keys=True)
+        whole = json.dumps([self.folder.files.where, self.identity], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
     def _begin(self, strategy: Strategy) -> None:
@@ -85,7 +84,7 @@ class Training:
         """Iterate until all is done, then measure and save the model."""
         started = time.perf_counter()
         config, last = self.config, self._last
-        if last and is_current(config.out, last.iteration, self.parts.code) and (
+        if last and is_current(self.folder.files, last.iteration, self.parts.code) and (
                 last.iteration >= config.iterations or last.progress["reason"]):
             return self._result(jobs, last.iteration, started)
         shown = progress(config.iterations, self._last.iteration if self._last else 0)
@@ -160,8 +159,8 @@ class Training:
 
     def _finish(self, jobs: Launcher, parameters: np.ndarray, started: float) -> dict:
         """Measure the final parameters and write the model, unless that was done before."""
-        out, config, parts = self.config.out, self.config, self.parts
-        if not is_current(out, self.iteration, parts.code):
+        files, config, parts = self.folder.files, self.config, self.parts
+        if not is_current(files, self.iteration, parts.code):
             found = Passes(jobs, make_splits(self.dataset, gradient=False), parts.layout).run(
                 parts.settings(metrics=True), [parameters])
             metrics = found.points[0].metrics
@@ -173,19 +172,21 @@ class Training:
                        "objective": metrics["train"]["loss"] + parts.penalty.value(parameters),
                        **metrics, "configuration": effective,
                        "fingerprint": fingerprint.describe()}
-            write_yaml(os.path.join(out, CONFIGURATION), effective,
-                       "'mr-gradient train --config FILE --out FOLDER' makes the same model again.")
-            save_model(out, SavedModel(parts.model, parts.layout.views(parameters),
-                                       self.dataset.schema, summary, self.dataset.options))
+            self.folder.finish()
+            files.write(CONFIGURATION, yaml_chunks(
+                effective,
+                "'mr-gradient train --config FILE --out FOLDER' makes the same model again."))
+            save_model(files, SavedModel(parts.model, parts.layout.views(parameters),
+                                         self.dataset.schema, summary, self.dataset.options))
         return self._result(jobs, self.iteration, started)
 
     def _result(self, jobs: Launcher, iteration: int, started: float) -> dict:
         """What ``--json`` prints of the model that is there."""
-        out = self.config.out
-        summary = read_model(out).summary
+        files = self.folder.files
+        summary = read_model(files).summary
         train = summary["train"]
         metric = {name: train[name] for name in ("accuracy", "rmse") if name in train}
         return {"loss": train["loss"], "objective": summary["objective"], **metric,
                 "examples": train["examples"], "iterations": iteration, "jobs": jobs.jobs,
                 "seconds": time.perf_counter() - started, "held_out": summary.get("held_out"),
-                "model": os.path.abspath(out)}
+                "model": files.where}

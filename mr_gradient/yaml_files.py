@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mr_gradient import storage
 from mr_gradient.errors import UsageError
 
 
@@ -23,12 +22,12 @@ def read_yaml(path: str) -> Any:
     return {} if value is None else value
 
 
-def write_yaml(path: str, value: dict[str, Any], comment: str) -> None:
-    """Write plain data for people to read, below a line of comment; whole or not at all."""
+def yaml_chunks(value: dict[str, Any], comment: str) -> list[bytes]:
+    """Plain data as the bytes of a file for people to read, below a line of comment."""
     import yaml
 
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)
-    storage.write_atomically(path, [f"# {comment}\n{text}".encode()])
+    return [f"# {comment}\n{text}".encode()]
 
 
 def parse_yaml(text: str) -> Any:
