@@ -20,7 +20,7 @@ def add(commands) -> None:
     parser = command(commands, "evaluate", "Measure a model on a data set.", run,
                      "  mr-gradient evaluate --model model --data digits --json\n")
     add = parser.add_argument
-    add("--model", required=True, metavar="MODELDIR", help="folder of a trained model")
+    add("--model", required=True, metavar="MODELDIR", help="folder of a trained model, or a URI")
     add("--data", required=True, metavar="DIR", help="a prepared data set: a folder or a URI")
     add("--part", default="", choices=("train", "held-out"),
         help="default: held-out if there is one")

@@ -39,7 +39,7 @@ def add(commands) -> None:
     add("--data", metavar="DIR", help="a prepared data set: a folder or a URI")
     add("--model", metavar="NAME", help="linear, huber, poisson, logistic, svm, softmax, mlp, lenet, "
         "alexnet-small, network with --layers, or your own as path/to/file.py:factory")
-    add("--out", metavar="MODELDIR", help="folder of the model")
+    add("--out", metavar="MODELDIR", help="folder of the model, or a URI")
     add("--iterations", type=int, metavar="N",
         help="jobs in all, those of earlier runs included (default: 100)")
     add("--seed", type=int, metavar="S", help="of all that is random (default: 0)")
@@ -48,7 +48,7 @@ def add(commands) -> None:
         help="cut shards into splits of N rows (default: a split a shard)")
     add("--patience", type=int, metavar="N",
         help="stop after N iterations without a lower held-out loss, and keep the best model")
-    add("--warm-start", metavar="MODELDIR", help="begin with the parameters of another model")
+    add("--warm-start", metavar="MODELDIR", help="begin with the parameters of another model, at a URI too")
     add("--restart", action="store_true", help="remove the training that is in MODELDIR")
     parser.add_argument("--progress", default="auto", choices=KINDS,
                         help="auto: a bar on a terminal, a line an iteration elsewhere")

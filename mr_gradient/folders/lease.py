@@ -20,7 +20,8 @@ import time
 import uuid
 from typing import Any
 
-from mr_gradient.errors import UsageError
+from mr_gradient import storage
+from mr_gradient.errors import DataError, UsageError
 from mr_gradient.folders.base import LEASES
 from mr_gradient.folders.stores import Store
 
@@ -86,15 +87,15 @@ class Lease:
         for other, then in sorted(times.items()):
             name = f"{LEASES}/{other}"
             try:
-                owner = json.loads(self._store.read(name))
+                owner = storage.parse_json(self._store.read(name), name, "a lease")
             except FileNotFoundError:  # it has ended meanwhile
                 continue
-            except ValueError:
+            except DataError:
                 owner = {}
             if (now is not None and now - then > ABANDONED_SECONDS) or _is_gone(owner):
                 self._store.remove([name])
                 continue
-            raise UsageError(f"--out {self._uri}: another process is training in this folder (process "
+            raise UsageError(f"--out {self._uri}: another process is training in this folder (number "
                              f"{owner.get('pid')} on {owner.get('host')}); wait for it, or choose "
                              "another folder; if it was lost with its machine, this lock ends "
                              f"{ABANDONED_SECONDS // 60} minutes after that")
