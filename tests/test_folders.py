@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_a_folder_holds_what_a_local_one_does(store, tmp_path, monkeypatch):
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_kill_before_any_change_costs_at_most_an_iteration(store, monkeypatch, restarted):
     """A lease that is left is known to be, since its process is gone."""
-    monkeypatch.setattr(lease, "_is_gone", lambda owner: True)
+    monkeypatch.setattr(lease, "_has_gone", lambda owner: True)
     monkeypatch.setattr(history, "_TAIL_BYTES", 60)  # two lines
     monkeypatch.setattr(history, "_TAIL_SECONDS", float("inf"))
 
@@ -224,8 +225,8 @@ def test_a_store_that_fails_is_asked_again(store):
     store.broken = 2
     folder.save({"iteration": 2}, state(2))
     store.broken = 1000
-    with pytest.raises(UsageError, match=r"^memory://model/\S+: cannot be written: the disk is on fire; "
-                                         "run the same command again to go on$"):
+    with pytest.raises(UsageError, match=r"^memory://model/\S+: cannot be written: the disk is on "
+                                         "fire; run the same command again to go on$"):
         folder.save({"iteration": 3}, state(3))
     folder.close()
     store.broken = 0
@@ -272,7 +273,8 @@ def test_leases(monkeypatch):
     other = Lease(store, URI, os.getpid())
     assert len(store.files) == 1
     one.check()  # it has just looked
-    monkeypatch.setattr(lease.time, "time", lambda now=lease.time.time() + 1000: now)
+    now = time.time() + 1000
+    monkeypatch.setattr(lease.time, "time", lambda: now)
     other.check()
     with pytest.raises(UsageError, match="another process has taken over this folder"):
         one.check()
@@ -284,19 +286,23 @@ def test_leases(monkeypatch):
 
 
 def test_a_process_that_is_gone_has_no_lease():
+    """One that has ended counts, whether or not anybody has asked how; what worked for it is awaited."""
     store = FakeStore()
-    pid = os.fork()
+    pid, began = os.fork(), time.monotonic()
     if pid == 0:
+        time.sleep(0.3)
         os._exit(0)
+    worker = {"pid": pid, "begun": lease._begun(pid)}
     store.write(f"{LEASES}/one.json", json.dumps(lease._describe(os.getpid())).encode())
     store.write(f"{LEASES}/zombie.json", json.dumps(
-        {**lease._describe(os.getpid()), "pid": pid, "begun": "1"}).encode())
-    os.waitpid(pid, 0)
+        {**lease._describe(os.getpid()), "pid": pid, "begun": "1", "worker": worker}).encode())
     with pytest.raises(UsageError, match=f"number {os.getpid()} on"):
         Lease(store, URI, os.getpid())
     store.remove([f"{LEASES}/one.json"])
     Lease(store, URI, os.getpid()).close()
     assert store.files == {}
+    assert time.monotonic() - began >= 0.3
+    os.waitpid(pid, 0)
     # Another machine's numbers say nothing, nor does what cannot be read.
     for content in (json.dumps({"host": "x", "pid": pid, "space": "y", "begun": "1"}), "[]", "?"):
         store.write(f"{LEASES}/other.json", content.encode())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import s3fs
-from cli_tools import PROGRESS, answer, command, environment, refused, small
+from cli_tools import PROGRESS, answer, environment, refused, small
 
 from mr_gradient.dataset import shards, webhdfs
 from mr_gradient.dataset.formats import remote
@@ -258,16 +258,18 @@ def test_what_is_not_ours_is_left_alone(place, data, tmp_path, capfd):
     place.put("notes.txt", b"x")
     train = ("train", "--data", data, *TRAIN, "--iterations", "1", "--out")
     refused(capfd, tmp_path, *train, place.uri, words=(
-        f"--out {place.uri}: must be empty, absent or a training of mr_gradient, but it holds something "
-        "else ('notes.txt')",))
-    refused(capfd, tmp_path, *train, f"{place.uri}/notes.txt", words=("must be a folder, found a file",))
+        f"--out {place.uri}: must be empty, absent or a training of mr_gradient, but it holds "
+        "something else ('notes.txt')",))
+    refused(capfd, tmp_path, *train, f"{place.uri}/notes.txt", words=(
+        "must be a folder, found a file",))
     assert place.files() == {"notes.txt": b"x"}
     refused(capfd, tmp_path, "evaluate", "--data", data, "--model", place.uri, words=(
-        f"{place.uri}/model.json: no such file; the description of a trained model was expected there",))
+        f"{place.uri}/model.json: no such file; the description of a trained model was expected",))
     refused(capfd, tmp_path, *train, tmp_path / "model", "--warm-start", place.uri, words=(
         f"{place.uri}/model.json: no such file",))
-    refused(capfd, tmp_path, "prepare", data.parent / "three.csv", "--out", tmp_path / "like", "--like",
-            place.uri, words=(f"--like {place.uri}: must be the folder of a data set or of a trained model",))
+    refused(capfd, tmp_path, "prepare", data.parent / "three.csv", "--out", tmp_path / "like",
+            "--like", place.uri, words=(
+                f"--like {place.uri}: must be the folder of a data set or of a trained model",))
 
 
 def test_a_bucket_that_cannot_be_written(s3, data, tmp_path, capfd, monkeypatch):

@@ -48,7 +48,7 @@ def add(commands) -> None:
         help="cut shards into splits of N rows (default: a split a shard)")
     add("--patience", type=int, metavar="N",
         help="stop after N iterations without a lower held-out loss, and keep the best model")
-    add("--warm-start", metavar="MODELDIR", help="begin with the parameters of another model, at a URI too")
+    add("--warm-start", metavar="MODELDIR", help="begin with the parameters of another model")
     add("--restart", action="store_true", help="remove the training that is in MODELDIR")
     parser.add_argument("--progress", default="auto", choices=KINDS,
                         help="auto: a bar on a terminal, a line an iteration elsewhere")

@@ -6,7 +6,7 @@ HDFS, S3 and their like promise. No clock is compared with another: the age of a
 ours the store wrote it. Two drivers that start within the same moment may both be refused.
 
 A file is written anew every ``RENEW_SECONDS``. One that was not for ``ABANDONED_SECONDS`` was left by a
-driver that is lost with its machine; one of this machine is also abandoned when its process is gone.
+driver that is lost with its machine; one of this machine is also abandoned when its processes are gone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mr_gradient.folders.base import LEASES
 from mr_gradient.folders.stores import Store
 
 RENEW_SECONDS, ABANDONED_SECONDS = 30, 180
+_WORKER_SECONDS = 60
 
 
 class Lease:
@@ -92,7 +93,7 @@ class Lease:
                 continue
             except DataError:
                 owner = {}
-            if (now is not None and now - then > ABANDONED_SECONDS) or _is_gone(owner):
+            if (now is not None and now - then > ABANDONED_SECONDS) or _has_gone(owner):
                 self._store.remove([name])
                 continue
             raise UsageError(f"--out {self._uri}: another process is training in this folder (number "
@@ -102,16 +103,26 @@ class Lease:
 
 
 def _describe(pid: int) -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": pid, "space": _space(), "begun": _begun(pid)}
+    return {"host": socket.gethostname(), "pid": pid, "space": _space(), "begun": _begun(pid),
+            "worker": {"pid": os.getpid(), "begun": _begun(os.getpid())}}
 
 
-def _is_gone(owner: dict[str, Any]) -> bool:
-    """Whether a process was one of this machine's, and has ended."""
+def _has_gone(owner: dict[str, Any]) -> bool:
+    """Whether a driver was one of this machine's, and has ended. The process that worked on the store
+    for it is awaited: it may still be writing."""
     try:
-        return bool(owner["space"]) and owner["space"] == _space() and (
-            owner["begun"] != _begun(int(owner["pid"])))
+        if not owner["space"] or owner["space"] != _space() or _lives(owner):
+            return False
+        end = time.monotonic() + _WORKER_SECONDS
+        while _lives(owner["worker"]) and time.monotonic() < end:
+            time.sleep(0.1)
+        return not _lives(owner["worker"])
     except (KeyError, TypeError, ValueError):
         return False
+
+
+def _lives(process: dict[str, Any]) -> bool:
+    return process["begun"] == _begun(int(process["pid"])) != ""
 
 
 def _space() -> str:
