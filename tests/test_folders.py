@@ -286,7 +286,7 @@ def test_leases(monkeypatch):
 
 
 def test_a_process_that_is_gone_has_no_lease():
-    """One that has ended counts, whether or not anybody has asked how; what worked for it is awaited."""
+    """Nor has one whose end nobody has asked about; what worked for it is awaited."""
     store = FakeStore()
     pid, began = os.fork(), time.monotonic()
     if pid == 0:

@@ -48,7 +48,7 @@ class _Web:
         temporary = f"{self._in(name)}.tmp-{random.SystemRandom().randrange(10**12)}"
         try:
             self._web.write(temporary, data)
-            self._web.rename(temporary, self._in(name))
+            self._web.rename(temporary, self._in(name), overwrite=True)
         except BaseException:
             with contextlib.suppress(OSError):
                 self._web.delete(temporary)
