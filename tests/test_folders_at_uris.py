@@ -55,8 +55,8 @@ class S3:
 class Hdfs:
     """What is in the folder, without our folders' code."""
 
-    def __init__(self, address: str, user: str) -> None:
-        self._path = f"/user/{user}/{ODD}"
+    def __init__(self, address: str, user: str, name: str = ODD) -> None:
+        self._path = f"/user/{user}/{name}"
         self.uri = f"hdfs://{address}{self._path}"
         self._web = webhdfs.WebHdfs(address)
 
@@ -298,6 +298,29 @@ def test_a_folder_of_hdfs_that_cannot_be_written(hdfs, data, tmp_path, capfd, mo
     monkeypatch.setenv("MR_GRADIENT_WEBHDFS", "127.0.0.1:1")
     refused(capfd, tmp_path, *train, hdfs.uri, words=(
         f"--out {hdfs.uri}: cannot be used: WebHDFS at http://127.0.0.1:1 does not serve us",))
+
+
+@pytest.mark.long
+def test_by_the_program_hadoop_where_webhdfs_is_not_served(hdfs, data, tmp_path, capfd, monkeypatch):
+    """As on clusters with Kerberos; each operation starts a JVM."""
+    there = f"{hdfs.uri.rpartition('/')[0]}/by-hadoop"
+    hdfs_there = Hdfs(hdfs.uri.split("/")[2], there.split("/")[-2], "by-hadoop")
+    monkeypatch.setenv("MR_GRADIENT_WEBHDFS", "off")
+    train = ("train", "--data", data, *TRAIN, "--out")
+    try:
+        with started(*train, there, "--iterations", "100000", until=2) as process:
+            refused(capfd, tmp_path / "temporary", *train, there, words=(
+                "another process is training in this folder",))
+            process.kill()
+            process.wait()
+            last = iterations_in(hdfs_there.files())[-1]
+        answer(capfd, *train, there, "--iterations", last + 2)
+        answer(capfd, *train, tmp_path / "whole", "--iterations", last + 2)
+        assert_same_training(hdfs_there.files(), local_files(tmp_path / "whole"))
+        assert told(answer(capfd, "evaluate", "--data", data, "--model", there)) == told(
+            answer(capfd, "evaluate", "--data", data, "--model", tmp_path / "whole"))
+    finally:
+        hdfs_there.clear()
 
 
 class Cut:

@@ -8,6 +8,7 @@ however that was.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import mmap
@@ -102,14 +103,14 @@ class UriFolder(Folder):
         process, self._process, self._ended = self._process, None, True
         if process is None:
             return
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # of what was still to be sent
+            process.stdin.close()
+        process.stdout.close()
         try:
             process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        finally:
-            process.stdout.close()
 
     def _read(self, name: str, *request: Any) -> mmap.mmap | bytes:
         try:
@@ -139,27 +140,21 @@ class UriFolder(Folder):
             for chunk in chunks:
                 self._process.stdin.write(chunk)
             self._process.stdin.flush()
-            error, size = json.loads(self._process.stdout.readline() or '["", 0]')
-            answer = _bytes(self._process.stdout, size) if error is None else b""
+            line = self._process.stdout.readline()
+            if not line.endswith(b"\n"):
+                raise BrokenPipeError
+            error, size = json.loads(line)
+            answer = _bytes(self._process.stdout, size)
         except BrokenPipeError:
-            error = ""
-        except BaseException:
-            self._kill()  # the answer would be taken for the next one's
-            raise
-        if error == "":
-            self._kill()
+            self.close()
             raise UsageError(f"{self.where}: the process that talks to the store was killed; run the "
-                             "same command again to go on")
+                             "same command again to go on") from None
+        except BaseException:
+            self.close()  # or the answer would be taken for that to another request
+            raise
         if error is not None:
             raise _rebuilt(*error)
         return answer
-
-    def _kill(self) -> None:
-        """End the process; what it was about to write is written or not."""
-        try:
-            self.close()
-        except BrokenPipeError:  # of what was still to be sent
-            self.close()
 
 
 def _start(uri: str) -> subprocess.Popen:
@@ -168,7 +163,7 @@ def _start(uri: str) -> subprocess.Popen:
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     return subprocess.Popen([sys.executable, "-m", "mr_gradient.folders.store_process", uri],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-                            env={**os.environ, "PYTHONPATH": path})
+                            env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"})
 
 
 def _bytes(source: Any, size: int) -> mmap.mmap | bytes:
