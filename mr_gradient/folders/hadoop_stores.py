@@ -6,12 +6,11 @@ import contextlib
 import errno
 import os
 import random
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mr_gradient.dataset import hadoop_site
+from mr_gradient.dataset import hadoop_client, hadoop_site
 from mr_gradient.dataset.uris import split
 from mr_gradient.dataset.webhdfs import UnreachableError, WebHdfs
 from mr_gradient.folders.base import LEASES
@@ -19,9 +18,6 @@ from mr_gradient.folders.stores import Store
 from mr_gradient.ownership import owned_folder
 
 _PREFIX = "mr_gradient-put-"
-#: Of what the client says.
-_SAID = (("No such file", errno.ENOENT), ("Permission denied", errno.EACCES),
-         ("Is not a directory", errno.ENOTDIR))
 
 
 class _Web:
@@ -47,12 +43,19 @@ class _Web:
     def write(self, name: str, data: bytes) -> None:
         temporary = f"{self._in(name)}.tmp-{random.SystemRandom().randrange(10**12)}"
         try:
-            self._web.write(temporary, data)
+            self._create(temporary, data)
             self._web.rename(temporary, self._in(name), overwrite=True)
         except BaseException:
             with contextlib.suppress(OSError):
                 self._web.delete(temporary)
             raise
+
+    def _create(self, path: str, data: bytes) -> None:
+        try:
+            self._web.create(path, len(data), [data])
+        except FileNotFoundError:  # of its folder
+            self._web.make_folder(os.path.dirname(path))
+            self._web.create(path, len(data), [data])
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -78,45 +81,36 @@ class Client:
 
     def times(self, below: str) -> dict[str, float]:
         try:
-            said = self._run("-stat", "%Y %n", self._in(below, "*"))
+            said = hadoop_client.run("-stat", "%Y %n", self._in(below, "*"))
         except FileNotFoundError:
             return {}
         return {name: int(time) / 1e3 for time, name in
-                (line.split(" ", 1) for line in said.splitlines() if line)}
+                (line.split(" ", 1) for line in said.splitlines())}
 
     def read(self, name: str, stop: int | None = None) -> bytes:
-        return self._run("-cat", self._in(name), binary=True)[:stop]
+        with hadoop_client.read(self._in(name)) as file:
+            return file.read(-1 if stop is None else stop)
 
     def write(self, name: str, data: bytes) -> None:
         folder = os.path.dirname(name)
         if folder not in self._made:
-            self._run("-mkdir", "-p", self._in(folder))
+            hadoop_client.run("-mkdir", "-p", self._in(folder))
             self._made.add(folder)
-        # Not through a pipe, whose end may also be ours.
+        # Not through a pipe: if we were killed, its end would look like that of the file.
         with owned_folder(_PREFIX, tempfile.gettempdir()) as temporary:
             path = os.path.join(temporary, "data")
             with open(path, "wb") as file:
                 file.write(data)
-            self._run("-put", "-f", path, self._in(name))
+            hadoop_client.run("-put", "-f", path, self._in(name))
 
     def remove(self, names: Iterable[str]) -> None:
-        self._run("-rm", "-f", "-skipTrash", *map(self._in, names))
+        hadoop_client.run("-rm", "-f", "-skipTrash", *map(self._in, names))
 
     def remove_empty(self) -> None:
-        self._run("-rmdir", "--ignore-fail-on-non-empty", self._in(LEASES), self._uri)
+        hadoop_client.run("-rmdir", "--ignore-fail-on-non-empty", self._in(LEASES), self._uri)
 
     def _in(self, *names: str) -> str:
         return "/".join(filter(None, (self._uri, *names)))
-
-    def _run(self, *arguments: str, binary: bool = False) -> Any:
-        done = subprocess.run([hadoop_site.command(), "fs", *arguments], stdin=subprocess.DEVNULL,
-                              capture_output=True, check=False)
-        if done.returncode:
-            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            said = lines[-1] if lines else f"status {done.returncode}"
-            number = next((number for words, number in _SAID if words in said), errno.EIO)
-            raise OSError(number, f"hadoop fs {arguments[0]}: {said}")
-        return done.stdout if binary else done.stdout.decode("utf-8", "replace")
 
 
 class Hdfs:
