@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 
 import numpy as np
@@ -90,7 +91,9 @@ def store(monkeypatch):
     monkeypatch.setattr(store_process, "_PAUSES", (0, 0))
     store = FakeStore()
     monkeypatch.setattr(training_folder, "open_folder", lambda place: InProcess(store))
-    return store
+    before = threading.active_count()
+    yield store
+    assert threading.active_count() == before
 
 
 PART = np.random.default_rng(1).normal(size=40_000)
@@ -114,6 +117,7 @@ def train(store: FakeStore, until: int, restart: bool = False) -> list[int]:
             store.saved = iteration
         folder.finish()
     except Killed:
+        folder.files._server._lease._ended.set()
         folder.files._server._lease = None  # nobody gives it back
         raise
     finally:

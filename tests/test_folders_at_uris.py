@@ -360,7 +360,8 @@ class Cut:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for thread in self._threads:
+        self._threads[0].join()  # it begins no other one
+        for thread in self._threads[1:]:
             thread.join()
 
 

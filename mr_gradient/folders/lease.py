@@ -61,8 +61,8 @@ class Lease:
 
     def close(self) -> None:
         self._ended.set()
-        with self._renewing:
-            self._store.remove([self._name])
+        self._thread.join()
+        self._store.remove([self._name])
 
     def _write(self) -> None:
         self._store.write(self._name, self._content)
