@@ -10,7 +10,7 @@ from mr_gradient import model_folder
 from mr_gradient.dataset.schema import Schema, open_dataset
 from mr_gradient.errors import UsageError
 from mr_gradient.jobs.broadcast import settings_for
-from mr_gradient.jobs.launch import job_arguments, launcher
+from mr_gradient.jobs.launch import check_data, job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.models.base import layout
 from mr_gradient.models.penalty import Penalty
@@ -30,6 +30,7 @@ def evaluate(model: str, data: str, part: str = "", runner: str = "inline",
     """
     started = time.perf_counter()
     arguments = job_arguments(runner, runner_options or [], verbose)
+    check_data(arguments, data)
     code = find(model_code, "--model-code") if model_code else None
     saved, dataset = model_folder.load(model, code), open_dataset(data)
     _check_columns(saved.schema, dataset.schema, model, data)

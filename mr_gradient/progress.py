@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Progress(Protocol):
@@ -29,6 +29,24 @@ def describe(metrics: dict[str, float]) -> str:
                      if name in metrics)
 
 
+def describe_job(facts: dict[str, Any]) -> str:
+    """The facts of a job on a cluster in a few words."""
+    words = []
+    if "map_tasks" in facts:
+        words.append(f"{facts['map_tasks']}+{facts['reduce_tasks']} tasks")
+        if failed := facts["failed_map_tasks"] + facts["failed_reduce_tasks"]:
+            words.append(f"{failed} failed")
+        words.append(f"{facts['shuffled_bytes'] / 1e6:.3g} MB shuffled")
+    if "cache_hits" in facts:
+        words.append(f"cache {facts['cache_hits']} hits {facts['cache_misses']} misses")
+    if slowest := facts.get("slowest"):
+        words.append(f"slowest split {slowest['split']} on {slowest['node']} "
+                     f"{slowest['seconds']:.2f} s")
+        if facts["stragglers"]:
+            words.append(f"straggling {', '.join(facts['stragglers'])}")
+    return "  ".join(words)
+
+
 class Lines:
     """A line an iteration on stderr."""
 
@@ -42,7 +60,8 @@ class Lines:
         held_out = describe(line.get("held_out", {}))
         self.note(f"iteration {line['iteration']}/{self._total}  {describe(line['train'])}"
                   + (f"  held-out {held_out}" if held_out else "")
-                  + f"  {line['seconds']:.3f} s")
+                  + f"  {line['seconds']:.3f} s"
+                  + (f"  {describe_job(line['job'])}" if "job" in line else ""))
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from mr_gradient.config import TrainConfig
 from mr_gradient.dataset.schema import Dataset, open_dataset
 from mr_gradient.early_stopping import Best
 from mr_gradient.errors import DivergenceError, UsageError
-from mr_gradient.jobs.launch import Launcher, job_arguments, launcher
+from mr_gradient.jobs.launch import Launcher, check_data, job_arguments, launcher
 from mr_gradient.jobs.manifest import make_splits
 from mr_gradient.model_folder import SavedModel, is_current
 from mr_gradient.model_folder import read as read_model
@@ -38,6 +38,7 @@ def train(config: TrainConfig, progress: Callable[[int, int], Progress] | None =
     """
     config.check()
     arguments = job_arguments(config.runner, config.runner_options, config.verbose)
+    check_data(arguments, config.data)
     dataset = open_dataset(config.data)
     with contextlib.closing(TrainingFolder(config.out, config.restart)) as folder:
         training = Training(config, dataset, folder)
@@ -88,7 +89,7 @@ class Training:
                 last.iteration >= config.iterations or last.progress["reason"]):
             return self._result(jobs, last.iteration, started)
         shown = progress(config.iterations, self._last.iteration if self._last else 0)
-        jobs.engine.watch = shown.job
+        jobs.engine.watch, jobs.engine.note = shown.job, shown.note
         try:
             if not self._last:
                 self.parts.check_model(jobs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from functools import cached_property
 from typing import ClassVar, NoReturn
 
 from mrjob.job import MRJob
@@ -16,6 +17,7 @@ from mrjob.runner import MRJobRunner
 from mrjob.setup import parse_legacy_hash_path
 
 from mr_gradient.errors import MrGradientError
+from mr_gradient.jobs.heartbeat import Heartbeat
 from mr_gradient.jobs.task_errors import ERROR, reported
 
 #: What mrjob itself passes to a task.
@@ -52,6 +54,8 @@ class BaseJob(MRJob):
     #: Map tasks for each process of the inline runner. More than 1 where lines of the manifest take
     #: long, and not all as long; then the reducers have work for several processes, too.
     TASKS_PER_CORE: ClassVar[int] = 1
+    #: What a task works on right now, such as ``split 3``: errors and status name it.
+    place = ""
 
     _parsers: ClassVar[dict[type, _Parsers]] = {}
 
@@ -99,7 +103,8 @@ class BaseJob(MRJob):
     def map_pairs(self, pairs: Iterator[tuple], step_num: int = 0) -> Iterator[tuple]:
         """As mrjob's; an error can become a record."""
         pairs = super().map_pairs(pairs, step_num)
-        return reported(pairs, "map") if self.options.errors_as_records else pairs
+        return (reported(pairs, "map", lambda: self.place) if self.options.errors_as_records
+                else pairs)
 
     def reduce_pairs(self, pairs: Iterator[tuple], step_num: int = 0) -> Iterator[tuple]:
         """As mrjob's; errors that came from mappers go through."""
@@ -115,8 +120,13 @@ class BaseJob(MRJob):
                 else:
                     yield key, value
 
-        yield from reported(super().reduce_pairs(others(), step_num), "reduce")
+        yield from reported(super().reduce_pairs(others(), step_num), "reduce", lambda: self.place)
         yield from errors
+
+    @cached_property
+    def heartbeat(self) -> Heartbeat:
+        """Of this task, which tells its status by it while it works for long."""
+        return Heartbeat(self.set_status)
 
     def hadoop_input_format(self) -> str | None:
         """One line a task on Hadoop; elsewhere the format would be taken for part of the data."""

@@ -63,9 +63,10 @@ class GradientJob(BaseJob):
     def mapper(self, _: None, line: bytes | str) -> Iterator[tuple[str, dict]]:
         started, fetched = time.perf_counter(), replace(node_cache.counts)
         split = Split.parse(line.decode() if isinstance(line, bytes) else line)
+        self.place = f"split {split.split}"
+        self.set_status(self.place)
         shard = self._open(split)
         opened = time.perf_counter()
-        self.set_status(f"split {split.split}")
         sums, emitted = self._add_split(split, shard)
         yield SUMMARY, {
             "split": split.split, "part": split.part, "sums": sums, "blocks": emitted,
@@ -115,7 +116,8 @@ class GradientJob(BaseJob):
         points = [AtPoint(parameters, gradient, hessian, self._generator(split, DROPOUT))
                   for parameters, gradient, hessian in zip_longest(
                       job.points, sums.gradients, sums.hessians)]
-        chunks = (self._weighted(*chunk) for chunk in self._chunks(split, shard))
+        chunks = (self._weighted(*chunk)
+                  for chunk in self.heartbeat.during(self._chunks(split, shard), self.place))
         return accumulate_chunks(job.model, points, chunks), sums
 
     def _weighted(self, x: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple:
@@ -128,7 +130,8 @@ class GradientJob(BaseJob):
     def _measure(self, split: Split, shard: Shard) -> list[dict]:
         """Sums of a split that gives no gradient; all metrics, of the first point, if wanted."""
         job = self._broadcast
-        chunks = shard.chunks(split.start, split.stop, job.settings.rows_per_chunk, job.dtype)
+        chunks = self.heartbeat.during(shard.chunks(
+            split.start, split.stop, job.settings.rows_per_chunk, job.dtype), self.place)
         if job.settings.metrics:
             return [measure(job.settings, job.model, job.points[0], chunks)]
         return accumulate_chunks(job.model, [AtPoint(point) for point in self._measured()], chunks)
@@ -180,7 +183,8 @@ class GradientJob(BaseJob):
             for summary in values:
                 yield SUMMARY, summary
         else:
-            yield key, ordered_sum(values)
+            self.place = f"block {key}"
+            yield key, ordered_sum(self.heartbeat.during(values, self.place))
 
 
 if __name__ == "__main__":

@@ -55,16 +55,18 @@ class Launcher:
     jobs: int = 0
 
     def run(self, params: str, manifest: str, job: type[GradientJob] = GradientJob,
-            title: str = "", blocks: int = 1, held_bytes: int = 0) -> JobOutput:
+            title: str = "", blocks: int = 1, held_bytes: int = 0,
+            data_bytes: int = 0) -> JobOutput:
         """Run one job over a manifest, and read its output.
 
-        ``blocks``: how many there are; ``held_bytes``: what a mapper holds of parameters and sums.
+        ``blocks``: how many there are; ``held_bytes``: what a mapper holds of parameters and sums,
+        ``data_bytes``: of the data.
         The first job of a driver has the tasks compare the shards with their checksums.
         Raises the task's own error, or ``TaskError``.
         """
         verify = [] if self.jobs else ["--verify-shards"]
         work = Work(job, manifest, {"--params": params}, (*self.options, *verify), title, blocks,
-                    map_bytes=held_bytes, reduce_bytes=held_bytes // max(1, blocks))
+                    map_bytes=held_bytes + data_bytes, reduce_bytes=held_bytes // max(1, blocks))
         output = JobOutput()
         for key, value in self.engine.run(work):
             if key == SUMMARY:
@@ -73,7 +75,10 @@ class Launcher:
                 raise TaskError(f"block {key} came from two reducers")
             else:
                 output.blocks[key] = value
-        output.facts = {**self.engine.facts, **facts.of_summaries(output.summaries)}
+        of_engine = self.engine.facts
+        output.facts = {**of_engine, **facts.of_summaries(output.summaries),
+                        # A driver sees its own machine; of a cluster it shows what the tasks tell.
+                        **(facts.of_nodes(output.summaries) if of_engine else {})}
         self.jobs += 1
         return output
 
@@ -124,6 +129,14 @@ def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
 def engine_for(arguments: list[str]) -> type[Engine]:
     """The engine that ``launcher`` makes."""
     return engine_of(GradientJob(arguments).options.runner or "inline")
+
+
+def check_data(arguments: list[str], data: str) -> None:
+    """Raises ``UsageError`` for a data set that the tasks of a cluster cannot read."""
+    if engine_for(arguments).elsewhere and not is_uri(data):
+        raise UsageError(f"--data {data}: tasks of {' '.join(arguments[:2])} run on other machines; "
+                         "prepare it with --out hdfs:///... or another URI, or, if the folder is mounted "
+                         f"on all of them, name it file://{os.path.abspath(data)}")
 
 
 def set_up_logging(verbose: bool) -> None:

@@ -41,7 +41,7 @@ class LocalSgdJob(GradientJob):
         gradient = np.empty(job.layout.size, job.dtype)
         of_tensors = job.layout.views(gradient)
         sums: dict[str, float] = {"loss": 0.0, "weight": 0.0, "examples": 0, "updates": 0}
-        for x, y, weight in self._batches(split, shard):
+        for x, y, weight in self.heartbeat.during(self._batches(split, shard), self.place):
             gradient[:] = 0
             found = job.model.accumulate(job.layout.views(parameters), x, y, weight, of_tensors,
                                          generator=generator)

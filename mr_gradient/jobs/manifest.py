@@ -14,7 +14,8 @@ from mr_gradient.errors import DataError
 class Split:
     """What one map task works on: rows ``start`` to ``stop`` of a shard.
 
-    ``rows`` and ``sha256`` are the shard's, ``part`` the part of the data set that it belongs to.
+    ``rows``, ``sha256`` and ``bytes`` are the shard's, ``part`` the part of the data set that it
+    belongs to.
     Splits with ``gradient`` are numbered from 0 and come first in the numbering, since the tree of
     law 2 is over their numbers; the others give metrics only. ``before``: rows of the splits of its
     part before it.
@@ -29,6 +30,7 @@ class Split:
     part: str
     gradient: bool
     before: int = 0
+    bytes: int = 0
 
     @classmethod
     def parse(cls, line: str) -> Split:
@@ -43,6 +45,11 @@ class Split:
             return split
         except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f"manifest line {line[:80]!r}: must be a split as JSON: {error}") from None
+
+    @property
+    def mapped_bytes(self) -> int:
+        """Its share of the shard, which a task that has read it holds in memory."""
+        return self.bytes * (self.stop - self.start) // max(1, self.rows)
 
 
 def make_splits(dataset: Dataset, gradient: bool = True, rows_per_split: int = 0) -> list[Split]:
@@ -61,7 +68,7 @@ def make_splits(dataset: Dataset, gradient: bool = True, rows_per_split: int = 0
                 splits.append(Split(
                     len(splits), os.path.join(dataset.folder, shard.path), start,
                     min(start + step, shard.rows), shard.rows, shard.sha256, part,
-                    gradient and part == "train", before))
+                    gradient and part == "train", before, shard.bytes))
                 before += splits[-1].stop - start
         count = len(splits) - first
         keys += [((i + 0.5) / count, first + i) for i in range(count)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mr_gradient.errors import (
     BadRowError,
@@ -29,15 +29,19 @@ _ATTEMPT = "mapreduce_task_attempt_id"
 _MASTERS = 1000
 
 
-def reported(pairs: Iterator[tuple], step: str) -> Iterator[tuple]:
-    """The pairs of a task, the last of which may be its error. ``step``: ``map`` or ``reduce``."""
+def reported(pairs: Iterator[tuple], step: str, place: Callable[[], str]) -> Iterator[tuple]:
+    """The pairs of a task, the last of which may be its error.
+
+    ``step``: ``map`` or ``reduce``; ``place()``: what the task works on, such as ``split 3``.
+    """
     try:
         yield from pairs
     except Exception as error:
         if not (isinstance(error, (BadRowError, ModelError, UsageError)) or _is_last_attempt(step)):
             raise
         yield ERROR, {"split": 0, "kind": type(error).__name__, "message": str(error), "node": node(),
-                      "task": os.environ.get(_ATTEMPT, ""), "details": traceback.format_exc()}
+                      "place": place(), "task": os.environ.get(_ATTEMPT, ""),
+                      "details": traceback.format_exc()}
 
 
 def node() -> str:
@@ -53,10 +57,10 @@ def _is_last_attempt(step: str) -> bool:
 
 
 def rebuild(value: dict) -> MrGradientError:
-    """The error of a record, for the driver to raise."""
+    """The error of a record, for the driver to raise; it names the place, the node and the attempt."""
+    where = ", ".join(filter(None, (value["place"], f"on {value['node']}", value["task"])))
     error = from_task(value["kind"], value["message"], value["details"])
-    where = f" on {value['node']}" + (f", {value['task']}" if value["task"] else "")
-    if isinstance(error, TaskError):
-        return TaskError(f"a task failed{where}: {value['kind']}: {value['message']} "
+    if type(error) is TaskError:
+        return TaskError(f"a task failed ({where}): {value['kind']}: {value['message']} "
                          "(-v shows the traceback)", value["details"])
-    return error
+    return from_task(value["kind"], f"{value['message']} ({where})", value["details"])

@@ -85,8 +85,8 @@ class Passes:
         with timed(phases, "job"):
             outputs = Outputs.of(settings, self.layout)
             output = self._launcher.run(
-                params, self._manifest, job, f"iteration {settings.iteration}", len(outputs.blocks),
-                outputs.held_bytes)
+                params, self._manifest, job, _title(settings), len(outputs.blocks),
+                outputs.held_bytes, self._data_bytes(settings))
         with timed(phases, "collect"):
             os.unlink(params)
             summaries = self._checked(output)
@@ -96,6 +96,14 @@ class Passes:
                        for point in range(len(summaries[0]["sums"]))]
         return Pass([AtPoint(*arrays, of_point) for arrays, of_point in zip_longest(
             found, metrics, fillvalue={})], summaries, phases, output.facts)
+
+    def _data_bytes(self, settings: Settings) -> int:
+        """What a mapper holds of the data: its split, and a chunk of it with the model's outputs."""
+        mapped = max(split.mapped_bytes for split in self._splits)
+        rows = min(max(split.stop - split.start for split in self._splits), settings.rows_per_chunk)
+        row = np.dtype(settings.precision).itemsize * rows
+        # Outputs, probabilities, gradients by them and a temporary; sparse rows stay sparse.
+        return mapped + min(row * settings.features, 4 * mapped) + 4 * row * max(1, settings.classes)
 
     def _checked(self, output: JobOutput) -> list[dict]:
         """The summaries by split, once every split has reported and every block is whole."""
@@ -110,6 +118,13 @@ class Passes:
         if emitted != summed:
             raise TaskError(f"the splits emitted {emitted} blocks, but the sums hold {summed}")
         return summaries
+
+
+def _title(settings: Settings) -> str:
+    """What people read of the job."""
+    if settings.iteration:
+        return f"iteration {settings.iteration}"
+    return "metrics" if settings.metrics else "sums of the data"
 
 
 def _metrics(settings: Settings, model: Model, summaries: list[dict],

@@ -201,6 +201,10 @@ class HadoopCluster:
         assignments = [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
         script.write_text("\n".join([head, *assignments, body]), "utf-8")
         script.chmod(0o755)
+        # Where clients look for it in what Hadoop itself installs.
+        tools = self.folder / "share" / "hadoop" / "tools" / "lib"
+        tools.mkdir(parents=True)
+        (tools / self.streaming_jar.name).symlink_to(self.streaming_jar)
 
     def _start_all(self) -> None:
         names = ["name node", "resource manager"]

@@ -40,8 +40,9 @@ class Engine:
 
     ``arguments``: of every job; ``scratch``: the driver's own folder; ``run``: a name that only drivers
     of the same training share. ``facts``: what the engine tells of the last job, for the history.
-    ``watch`` is called with a few words while a job runs. ``elsewhere``: where tasks run on
-    machines that see none of the driver's files, the command that puts files where they see them.
+    ``watch`` is called with a few words while a job runs, ``note`` with what is worth a line.
+    ``elsewhere``: where tasks run on machines that see none of the driver's files, the command that
+    puts files where they see them.
     """
 
     elsewhere: ClassVar[str] = ""
@@ -50,6 +51,7 @@ class Engine:
         self.arguments, self.scratch, self.run_name = arguments, scratch, run
         self.facts: dict[str, Any] = {}
         self.watch: Callable[[str], None] = lambda text: None
+        self.note: Callable[[str], None] = lambda text: None
 
     def run(self, work: Work) -> Iterator[tuple]:
         """The records of a job. Raises the error of a task, or ``TaskError``."""

@@ -7,11 +7,14 @@ travel with each job.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 
 from mr_gradient.dataset import hadoop_site
-from mr_gradient.jobs.engines import hadoop_jobs, package, sizes
+from mr_gradient.errors import MrGradientError
+from mr_gradient.jobs.engines import hadoop_client, hadoop_jobs, package, sizes
 from mr_gradient.jobs.engines.base import Engine, Work, without_errors
+from mr_gradient.jobs.engines.hadoop_log import ClientLog
 from mr_gradient.jobs.engines.hadoop_runner import HadoopRunner
 from mr_gradient.jobs.engines.hadoop_storage import HadoopStorage
 from mr_gradient.jobs.gradient_job import GradientJob
@@ -24,8 +27,13 @@ _COUNTERS = {
     "failed_map_tasks": ("Job Counters", "Failed map tasks"),
     "failed_reduce_tasks": ("Job Counters", "Failed reduce tasks"),
     "killed_map_tasks": ("Job Counters", "Killed map tasks"),
+    "killed_reduce_tasks": ("Job Counters", "Killed reduce tasks"),
     "data_local_map_tasks": ("Job Counters", "Data-local map tasks"),
     "shuffled_bytes": ("Map-Reduce Framework", "Reduce shuffle bytes")}
+#: How long the first job waits for a resource manager that does not answer, where Hadoop waits a
+#: quarter of an hour; later jobs wait as the cluster says, since it has been there.
+_FIRST_WAIT = dict.fromkeys(("yarn.resourcemanager.connect.max-wait.ms",
+                             "yarn.resourcemanager.connect.retry-interval.ms"), "10000")
 
 
 class HadoopEngine(Engine):
@@ -34,46 +42,71 @@ class HadoopEngine(Engine):
     elsewhere = "hadoop fs -put"
 
     def __init__(self, arguments: list[str], scratch: str, run: str) -> None:
+        """Raises ``UsageError`` where Hadoop's client is not installed."""
         super().__init__(arguments, scratch, run)
         with GradientJob(arguments).make_runner() as runner:
-            hadoop, parent = runner.get_hadoop_bin(), runner._opts["hadoop_tmp_dir"]
-        self._storage = HadoopStorage(hadoop, f"{_absolute(parent)}/{_NAME}-{run}")
-        self._staged: dict[str, str] = {}
-        self._jobs = 0
+            self._hadoop, parent = runner.get_hadoop_bin(), runner._opts["hadoop_tmp_dir"]
+            hadoop_client.check(self._hadoop, runner.get_hadoop_streaming_jar())
         self._name = f"{_NAME}-{run}"
-        if self._storage.exists():
-            hadoop_jobs.kill_all(hadoop, self._name)
-        self._storage.begin()
-        zipped = os.path.join(scratch, package.NAME)
-        package.write(zipped)
-        self.arguments = [*arguments, "--errors-as-records", "--cmdenv", f"PYTHONPATH={package.NAME}",
-                          "--files", f"{self._stage(zipped)}#{package.NAME}"]
+        self._storage = HadoopStorage(self._hadoop, f"{_absolute(parent)}/{self._name}")
+        self._staged: dict[str, str] = {}
+        self._begun, self._jobs = False, 0
+        #: A job that a lost driver left may still write, but not into a folder of ours.
+        self._driver = uuid.uuid4().hex[:8]
 
     def run(self, work: Work) -> Iterator[tuple]:
         """One start of the client; the records come from the job's output in HDFS."""
+        if not self._begun:
+            self._begin()
         self._jobs += 1
-        output = f"output-{self._jobs}"
+        output = f"output-{self._driver}-{self._jobs}"
         files = [each for pair in work.broadcast.items() for each in pair]
         job = work.kind([*self.arguments, *work.options, *files, "--output-dir",
                          f"{self._storage.uri}/{output}", self._stage(work.manifest)])
+        log = ClientLog(self.watch, self._found)
         try:
             with job.make_runner() as runner:
-                runner.module = work.kind.__module__
-                runner.defaults = self._defaults(work)
-                runner.watch = self.watch
+                runner.module, runner.name = work.kind.__module__, self._name
+                runner.defaults, runner.log = self._defaults(work), log
                 runner.run()
                 self.facts = _facts(runner)
                 yield from without_errors(job.parse_output(self._storage.lines(output)))
+        except BaseException:
+            if log.staging:  # a client or a master that was killed leaves it
+                self._discard(lambda: self._storage.remove_elsewhere(log.staging))
+            raise
         finally:
-            self._storage.remove(output)
+            self._discard(lambda: self._storage.remove(output))
+
+    def _begin(self) -> None:
+        """Make the folder, and end what a driver that was lost has left."""
+        if self._storage.exists():
+            for job in hadoop_jobs.kill_all(self._hadoop, self._name):
+                self.note(f"ended {job}, which an earlier run of this command has left")
+        self._begun = True
+        self._storage.begin()
+        zipped = os.path.join(self.scratch, package.NAME)
+        package.write(zipped)
+        self.arguments = [*self.arguments, "--errors-as-records", "--cmdenv",
+                          f"PYTHONPATH={package.NAME}", "--files",
+                          f"{self._stage(zipped)}#{package.NAME}"]
 
     def _defaults(self, work: Work) -> dict[str, str]:
         """Properties of the job, unless the user says otherwise."""
         return {"mapreduce.job.name": f"{self._name} {work.title}",
-                "mapreduce.job.tags": self._name,
+                "mapreduce.job.tags": f"{self._name},{work.title.replace(' ', '-')}".rstrip(","),
                 # No reducer sits in a slot that a mapper needs (law 4).
                 "mapreduce.job.reduce.slowstart.completedmaps": "1.0",
+                # The client would ask once a second.
+                "mapreduce.client.progressmonitor.pollinterval": "200",
+                **(_FIRST_WAIT if self._jobs == 1 else {}),
                 **sizes.of_job(work)}
+
+    def _found(self, url: str) -> None:
+        """The web page of a job; people need one to find the others."""
+        self.watch(f"job at {url}")
+        if self._jobs == 1:
+            self.note(f"the jobs are on YARN, the first at {url}")
 
     def _stage(self, path: str) -> str:
         """URI of a copy of a local file, whose content belongs to its name."""
@@ -81,22 +114,32 @@ class HadoopEngine(Engine):
             self._staged[path] = self._storage.put(path)
         return self._staged[path]
 
+    def _discard(self, remove: Callable[[], None]) -> None:
+        """What cannot be removed is told, and is no reason to fail."""
+        with hadoop_client.undisturbed():
+            try:
+                remove()
+            except MrGradientError as error:
+                self.note(f"warning: something is left in {self._storage.uri}: {error}")
+
     def close(self) -> None:
-        self._storage.remove("")
+        if self._begun:
+            self._discard(lambda: self._storage.remove(""))
 
 
 def _absolute(folder: str) -> str:
     """A folder of HDFS as a URI; a relative one is below the user's home."""
+    folder = folder.rstrip("/")
     if "://" in folder:
-        return folder.rstrip("/")
-    return f"hdfs://{'' if folder.startswith('/') else f'/user/{hadoop_site.user()}/'}{folder}"
+        return folder
+    return f"hdfs://{folder}" if folder.startswith("/") else os.path.join(
+        f"hdfs:///user/{hadoop_site.user()}", folder).rstrip("/")
 
 
 def _facts(runner: HadoopRunner) -> dict:
     """What the history says of a job."""
     # Some of Hadoop's own names end in a space.
     counters = {group.strip(): found for group, found in next(iter(runner.counters()), {}).items()}
-    found = {name: counters.get(group, {}).get(counter, 0)
-             for name, (group, counter) in _COUNTERS.items()}
-    said = {name: runner.told.get(name, "") for name in ("application", "url")}
-    return {**said, **found}
+    return {"application": runner.log.application, "url": runner.log.url,
+            **{name: counters.get(group, {}).get(counter, 0)
+               for name, (group, counter) in _COUNTERS.items()}}

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import subprocess
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from mrjob.fs.hadoop import HadoopFilesystem
 from mrjob.hadoop import HadoopJobRunner, _log_record_from_hadoop
@@ -20,11 +18,10 @@ from mrjob.logs.step import _interpret_hadoop_jar_command_stderr
 from mrjob.step import StepFailedException
 
 from mr_gradient import fingerprint
-from mr_gradient.jobs.engines.hadoop_jobs import failure, kill
+from mr_gradient.jobs.engines import hadoop_client, hadoop_jobs
+from mr_gradient.jobs.engines.hadoop_log import ClientLog
 
-_LINES_KEPT = 200
-_PROGRESS = re.compile(r"\s*map (\d+)% reduce (\d+)%")
-_TRACKING = re.compile(r"The url to track the job: (\S+)")
+_TAGS = "mapreduce.job.tags"
 
 
 @functools.cache
@@ -35,18 +32,21 @@ def _version(command: tuple[str, ...]) -> str:
 class HadoopRunner(HadoopJobRunner):
     """Every file of the job is a URI, or small.
 
-    ``module``: where the class of the job is. ``defaults``: properties of the job, below all that the
-    user sets. ``watch``: called with a few words of progress. ``told``: what the client said.
+    ``module``: where the class of the job is. ``name``: that of the run, with which the name of the
+    job begins, and which is one of its tags. ``defaults``: properties of the job, below all that the
+    user sets. ``log``: what the client says.
     """
 
-    module = ""
+    module = name = ""
     defaults: dict[str, str] = {}
-    watch: Callable[[str], None] = staticmethod(lambda text: None)
+    log = ClientLog()
 
     @classmethod
     def _default_opts(cls) -> dict:
         return {**super()._default_opts(), "bootstrap_mrjob": False, "check_input_paths": False,
-                "read_logs": False, "cleanup": ["LOCAL_TMP"], "cleanup_on_failure": ["LOCAL_TMP"]}
+                "read_logs": False, "cleanup": ["LOCAL_TMP"], "cleanup_on_failure": ["LOCAL_TMP"],
+                # The engine's folder is the only one, and a parent of its own would be left behind.
+                "hadoop_tmp_dir": ""}
 
     def get_hadoop_version(self) -> str:
         return _version(tuple(self.get_hadoop_bin()))
@@ -63,7 +63,10 @@ class HadoopRunner(HadoopJobRunner):
                 **super()._cmdenv()}
 
     def _jobconf_for_step(self, step_num: int) -> dict:
-        return {**self.defaults, **super()._jobconf_for_step(step_num)}
+        """The user's over ours; tags are added to, not replaced."""
+        given = super()._jobconf_for_step(step_num)
+        tags = [each[_TAGS] for each in (self.defaults, given) if each.get(_TAGS)]
+        return {**self.defaults, **given, **({_TAGS: ",".join(tags)} if tags else {})}
 
     def _script_args_for_step(self, step_num: int, mrc: str, input_manifest: bool = False) -> list[str]:
         """The job as a module of the package, which is on the tasks' path."""
@@ -75,44 +78,36 @@ class HadoopRunner(HadoopJobRunner):
     def _run_hadoop(self, hadoop_args: list[str], env: dict,
                     record_callback: object) -> tuple[int, dict]:
         """Start the client and follow what it says; whatever interrupts us ends the job as well."""
-        self.told: dict[str, Any] = {"lines": []}
         with subprocess.Popen(hadoop_args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, env=env, start_new_session=True) as client:
             try:
                 found = _interpret_hadoop_jar_command_stderr(
-                    self._kept(client.stderr), record_callback=self._follow)
+                    self._heard(client.stderr), record_callback=_log_record_from_hadoop)
                 return client.wait(), found
             except BaseException:
-                client.kill()
-                self._kill_job()
+                with hadoop_client.undisturbed():
+                    hadoop_client.end(client)
+                    self._end_job()
                 raise
 
-    def _kept(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+    def _heard(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         for line in lines:
-            self.told["lines"] = [*self.told["lines"][1 - _LINES_KEPT:], line.decode(errors="replace")]
+            self.log.hear(line.decode(errors="replace"))
             yield line
 
-    def _follow(self, record: dict) -> None:
-        _log_record_from_hadoop(record)
-        message = record["message"]
-        if found := re.match(r"Submitted application (\S+)", message):
-            self.told["application"] = found[1]
-        elif found := _TRACKING.match(message):
-            self.told["url"] = found[1]
-            self.watch(f"job at {found[1]}")
-        elif found := _PROGRESS.match(message):
-            self.watch(f"map {found[1]}% reduce {found[2]}%")
-
-    def _kill_job(self) -> None:
-        if "application" in self.told:
-            kill(self.get_hadoop_bin(), self.told["application"].replace("application_", "job_"))
+    def _end_job(self) -> None:
+        """The client may have submitted it and not yet said so."""
+        if self.log.job:
+            hadoop_jobs.kill(self.get_hadoop_bin(), self.log.job)
+        elif self.name:
+            hadoop_jobs.kill_all(self.get_hadoop_bin(), self.name)
 
     def _run_job_in_hadoop(self) -> None:
         """As mrjob's; a failure is told in one line."""
         try:
             super()._run_job_in_hadoop()
         except StepFailedException:
-            raise failure(self.told) from None
+            raise self.log.failure() from None
 
     def _pick_error(self, *_: object) -> None:
         """``failure`` finds it."""

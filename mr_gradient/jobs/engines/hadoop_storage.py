@@ -6,17 +6,22 @@ where it does not, as on clusters with Kerberos.
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from mr_gradient.dataset.uris import split
 from mr_gradient.dataset.webhdfs import UnreachableError, WebHdfs
 from mr_gradient.errors import TaskError, UsageError
+from mr_gradient.jobs.engines import hadoop_client
 
 _Found = TypeVar("_Found")
-_READ_BYTES = 1 << 20
+#: Data nodes fail; the next try asks another one.
+_TRIES = 3
+_PAUSE_SECONDS = 0.5
 
 
 class HadoopStorage:
@@ -36,9 +41,8 @@ class HadoopStorage:
             except FileNotFoundError:
                 return False
 
-        return self._either(over_web, lambda: subprocess.run(
-            [*self._hadoop, "fs", "-test", "-d", self.uri], stdin=subprocess.DEVNULL,
-            capture_output=True, check=False).returncode == 0)
+        return self._either(over_web, lambda: hadoop_client.run(
+            self._hadoop, "fs", "-test", "-d", self.uri).returncode == 0)
 
     def begin(self) -> None:
         """Make the folder, readable by nobody else; what an earlier driver of this run left goes."""
@@ -70,41 +74,66 @@ class HadoopStorage:
         if parts is None:
             yield from self._cat(f"{self.uri}/{folder}/part-*")
         for part in sorted(parts or ()):
-            with self._web.open(f"{self._path}/{folder}/{part}") as file:
-                yield from file
+            yield from io.BytesIO(self._read(f"{folder}/{part}"))
+
+    def _read(self, name: str) -> bytes:
+        """A whole file here."""
+        def over_web(web: WebHdfs) -> bytes:
+            with web.open(f"{self._path}/{name}") as file:
+                return file.read()  # raises for a connection that ended too soon
+
+        def by_client() -> bytes:
+            return b"".join(self._cat(f"{self.uri}/{name}"))
+
+        return self._either(over_web, by_client)
 
     def remove(self, name: str) -> None:
         """A file or a folder here, or all of it; no error if it is not there."""
-        end = f"/{name}" if name else ""
-        self._either(lambda web: web.delete(self._path + end, recursive=True),
-                     lambda: self._run("-rm", "-r", "-f", "-skipTrash", self.uri + end))
+        self._remove(f"{self._path}/{name}".rstrip("/"), f"{self.uri}/{name}".rstrip("/"))
+
+    def remove_elsewhere(self, path: str) -> None:
+        """The same for a path of this file system that is not here."""
+        self._remove(path, path)
+
+    def _remove(self, path: str, uri: str) -> None:
+        self._either(lambda web: web.delete(path, recursive=True),
+                     lambda: self._run("-rm", "-r", "-f", "-skipTrash", uri))
 
     def _either(self, over_web: Callable[[WebHdfs], _Found], by_client: Callable[[], _Found]) -> _Found:
         """The first that works; a cluster that has refused once is not asked over HTTP again."""
-        if self._web is not None:
+        for left in reversed(range(_TRIES)):
+            if self._web is None:
+                break
             try:
                 return over_web(self._web)
             except UnreachableError:
                 self._web = None
             except OSError as error:
-                raise TaskError(f"-r hadoop: {self.uri}: {error.strerror or error}") from None
+                if isinstance(error, PermissionError):
+                    raise UsageError(f"-r hadoop: {self.uri}: {error.strerror or error}; name a folder "
+                                     "of yours with --hadoop-tmp-dir") from None
+                if isinstance(error, FileNotFoundError) or not left:
+                    raise TaskError(f"-r hadoop: {self.uri}: {error.strerror or error}") from None
+                time.sleep(_PAUSE_SECONDS)
         return by_client()
 
     def _cat(self, pattern: str) -> Iterator[bytes]:
         with subprocess.Popen([*self._hadoop, "fs", "-cat", pattern], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
-            yield from client.stdout
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              start_new_session=True) as client:
+            try:
+                yield from client.stdout
+            except BaseException:
+                hadoop_client.end(client)
+                raise
             said = client.stderr.read().decode(errors="replace")
         if client.returncode:
-            raise TaskError(f"-r hadoop: the output of a job cannot be read: {_last(said)}")
+            raise TaskError("-r hadoop: the output of a job cannot be read: "
+                            f"{hadoop_client.last_line(said)}")
 
     def _run(self, *arguments: str) -> None:
-        done = subprocess.run([*self._hadoop, "fs", *arguments], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, check=False)
+        done = hadoop_client.run(self._hadoop, "fs", *arguments)
         if done.returncode:
-            raise UsageError(f"-r hadoop: 'hadoop fs {arguments[0]}' failed: {_last(done.stderr)}")
-
-
-def _last(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+            raise UsageError(f"-r hadoop: 'hadoop fs {arguments[0]}' failed: "
+                             f"{hadoop_client.last_line(done.stderr)}; is HADOOP_CONF_DIR that of the "
+                             "cluster, and does it run?")

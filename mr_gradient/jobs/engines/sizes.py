@@ -1,6 +1,7 @@
-"""How many reducers a job has and how much memory its tasks ask for, from the size of its model.
+"""How many reducers a job has, and how much memory and how many cores its tasks ask for.
 
-Both only where the cluster's own settings are smaller, or say nothing.
+By the size of its model and of its splits; memory only where the cluster's own settings are smaller, or
+say nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _BLOCKS_PER_REDUCER = 16
 _MOST_REDUCERS = 64
 _MIB = 1 << 20
 #: MiB of a Python with numpy and this package, and of a JVM beside its heap.
-_PYTHON, _JVM = 96, 128
+_PYTHON, _JVM = 128, 128
 #: Heap, in MiB, of a JVM that passes records on: its buffers are a few blocks long.
 _HEAP = 200
 _USUAL = 1024
@@ -24,6 +25,8 @@ def of_job(work: Work) -> dict[str, str]:
     reducers = work.reducers or min(_MOST_REDUCERS, -(-work.blocks // _BLOCKS_PER_REDUCER))
     found = {"mapreduce.job.reduces": str(max(1, reducers))}
     for step, held in (("map", work.map_bytes), ("reduce", work.reduce_bytes)):
+        # A task computes in one thread (law 2).
+        found[f"mapreduce.{step}.cpu.vcores"] = "1"
         name = f"mapreduce.{step}.memory.mb"
         given = hadoop_site.setting(name)
         usual = int(given) if given.isdigit() else _USUAL

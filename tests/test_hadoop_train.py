@@ -1,0 +1,197 @@
+"""``-r hadoop`` on the real one: the bits of inline, what users see, and what is left."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+
+import pytest
+from cli_tools import DIGITS, answer, assert_one_line, command, listing
+from hadoop_tools import User, interrupt, left_here, left_in_hdfs, until_gone
+from trainings import bits, run
+
+SOFTMAX = ("--model", "softmax", "--learning-rate", "1")
+MODEL = {"model": "softmax", "learning_rate": 1.0}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """The digits, as four shards for training and one that is held out, on this machine."""
+    folder = tmp_path_factory.mktemp("digits")
+    assert command("prepare", DIGITS, "--out", folder / "digits", "--test-fraction", "0.2",
+                   "--shards", "4", "--json") == 0
+    return folder / "digits"
+
+
+@pytest.fixture(scope="module")
+def data(hadoop, here):
+    """The same in HDFS."""
+    hadoop.run("fs", "-put", here, "digits-to-train")
+    yield f"hdfs://{hadoop.ports.address('name node')}/user/{hadoop.options.user}/digits-to-train"
+    hadoop.run("fs", "-rm", "-r", "-f", "-skipTrash", "digits-to-train")
+
+
+@pytest.fixture
+def user(hadoop, tmp_path):
+    """Who leaves nothing behind, whatever happens to him."""
+    user = User(hadoop, tmp_path)
+    yield user
+    assert left_in_hdfs(hadoop) == []
+    assert left_here(user) == []
+    assert hadoop.resource_manager.applications("NEW,SUBMITTED,ACCEPTED,RUNNING") == []
+
+
+def history(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def test_the_bits_of_inline_and_what_is_shown(hadoop, user, here, data, tmp_path, capfd):
+    out = tmp_path / "m"
+    done = user.run("train", "--data", data, *SOFTMAX, "--out", out, "--iterations", "2", "--json",
+                    *user.options, "-D", "mapreduce.job.reduces=2", "-D", "mapreduce.job.tags=mine")
+    assert done.returncode == 0, done.stderr
+    run(str(here), tmp_path / "inline", 2, **MODEL)
+    assert bits(out) == bits(tmp_path / "inline")
+    assert json.loads(done.stdout)["jobs"] == 3
+    # The user's -D wins; jobs are named and tagged.
+    jobs = hadoop.resource_manager.applications()[-3:]
+    name = jobs[0]["name"].partition(" ")[0]
+    assert re.fullmatch(r"mr_gradient-[0-9a-f]{12}", name)
+    assert [job["name"] for job in jobs] == [
+        f"{name} {title}" for title in ("iteration 1", "iteration 2", "metrics")]
+    assert {*jobs[1]["applicationTags"].split(",")} == {name, "iteration-2", "mine"}
+    # What the history has of a job.
+    for line, job in zip(history(out), jobs):
+        facts = line["job"]
+        assert (facts["application"], facts["url"].rstrip("/").rpartition("/")[2]) == (
+            job["id"], job["id"])
+        assert (facts["map_tasks"] - facts["killed_map_tasks"], facts["reduce_tasks"]) == (5, 2)
+        assert (facts["failed_map_tasks"], facts["failed_reduce_tasks"]) == (0, 0)
+        assert facts["shuffled_bytes"] > 4 * 650 * 4
+        assert facts["cache_hits"] + facts["cache_misses"] == 5
+        assert facts["slowest"]["split"] in range(5)
+        assert facts["slowest"]["node"] in ("127.0.0.2", "127.0.0.3")
+    # What is shown without a terminal.
+    lines = done.stderr.splitlines()
+    assert lines[0] == f"the jobs are on YARN, the first at {history(out)[0]['job']['url']}"
+    assert [line.partition("  ")[0] for line in lines[1:]] == ["iteration 1/2", "iteration 2/2"]
+    for line in lines[1:]:
+        assert re.search(r"5\+2 tasks  [\d.e-]+ MB shuffled  cache \d hits \d misses  slowest split \d on "
+                         r"127\.0\.0\.[23] \d+\.\d\d s", line), line
+    # One start of the client a job, and one for its version.
+    assert sorted(user.starts()) == ["jar", "jar", "jar", "version"]
+
+    done = user.run("evaluate", "--data", data, "--model", out, "--json", *user.options)
+    assert done.returncode == 0, done.stderr
+    expected = answer(capfd, "evaluate", "--data", here, "--model", out)
+    assert json.loads(done.stdout) == {**expected, "seconds": json.loads(done.stdout)["seconds"]}
+
+
+def test_a_task_that_always_fails(hadoop, user, here, data, tmp_path):
+    """One line with what is wrong, split, node and attempt, and no more attempts than allowed."""
+    shutil.copytree(here, tmp_path / "damaged")
+    shard = tmp_path / "damaged" / "shards" / "00001.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    hadoop.run("fs", "-put", tmp_path / "damaged", "damaged")
+    damaged = data.replace("digits-to-train", "damaged")
+    try:
+        done = user.run("train", "--data", damaged, *SOFTMAX, "--out", tmp_path / "m", *user.options,
+                        "-D", "mapreduce.map.maxattempts=2")
+    finally:
+        hadoop.run("fs", "-rm", "-r", "-f", "-skipTrash", "damaged")
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, done.stderr
+    job = hadoop.resource_manager.applications()[-1]
+    assert re.fullmatch(
+        rf"mr-gradient: shard {damaged}/shards/00001\.safetensors: its SHA-256 must be .*: the file is "
+        r"corrupted; prepare the data set again \(split 1, on 127\.0\.0\.[23], "
+        rf"{job['id'].replace('application', 'attempt')}_m_\d+_1\)", lines[1])
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    pytest.param(("--python-bin", "/no/such/python"), ("/no/such/python", "--python-bin"), id="python"),
+    pytest.param(("-D", "mapreduce.map.memory.mb=128", "-D", "mapreduce.map.java.opts=-Xmx64m"),
+                 ("map task ", "was killed since it needed more memory than YARN gave it",
+                  "of 128 MB", "-D mapreduce.map.memory.mb=N"), id="memory")])
+def test_a_job_that_cannot_run(user, data, tmp_path, options, words):
+    done = user.run("train", "--data", data, *SOFTMAX, "--out", tmp_path / "m", *user.options, *options,
+                    "-D", "mapreduce.map.maxattempts=2")
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, done.stderr
+    assert lines[1].startswith("mr-gradient: the job failed on Hadoop: ")
+    for word in words:
+        assert word in lines[1]
+    assert re.search(r"; its logs: yarn logs -applicationId application_\d+_\d+$", lines[1])
+
+
+@pytest.mark.parametrize("number", [
+    signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize("state", [
+    "RUNNING", pytest.param("ACCEPTED", marks=pytest.mark.long)])
+def test_interrupted(hadoop, user, data, tmp_path, number, state):
+    process = user.start("train", "--data", data, *SOFTMAX, "--out", tmp_path / "m", *user.options)
+    job = user.wait_for_job(process, lambda job: job["state"] == state)
+    status, out, err = interrupt(process, number)
+    assert (status, out) == (130, "")
+    assert err.splitlines()[-1] == "mr-gradient: interrupted; run the same command again to go on"
+    assert until_gone(hadoop, job["id"]) == "KILLED"
+
+
+def test_a_driver_that_is_lost(hadoop, user, here, data, tmp_path):
+    """What it has left of its job is ended by the next, which makes the same bits."""
+    argv = ["train", "--data", data, *SOFTMAX, "--out", tmp_path / "m", "--iterations", "1",
+            *user.options]
+    process = user.start(*argv)
+    job = user.wait_for_job(process, lambda job: job["state"] == "RUNNING")
+    process.kill()
+    process.communicate()
+    assert hadoop.resource_manager.application(job["id"])["state"] == "RUNNING"
+    assert left_in_hdfs(hadoop) != []
+    done = user.run(*argv)
+    assert done.returncode == 0, done.stderr
+    assert until_gone(hadoop, job["id"]) == "KILLED"
+    number = job["id"].replace("application", "job")
+    assert done.stderr.splitlines()[0] == (
+        f"ended {number}, which an earlier run of this command has left")
+    run(str(here), tmp_path / "inline", 1, **MODEL)
+    assert bits(tmp_path / "m") == bits(tmp_path / "inline")
+
+
+@pytest.mark.parametrize(("changes", "options", "words"), [
+    ({}, ["--data", "{here}"], ("--data ", "-r hadoop", "--out hdfs://", "file://")),
+    ({"PATH": "/nowhere", "HADOOP_HOME": "/nowhere"}, [], ("no command 'hadoop'", "--hadoop-bin")),
+    ({"HADOOP_HOME": "/nowhere"}, [], ("no hadoop-streaming*.jar", "--hadoop-streaming-jar")),
+    ({}, ["--hadoop-streaming-jar", "/no.jar"], ("--hadoop-streaming-jar /no.jar", "no such file")),
+    ({"HADOOP_CONF_DIR": "{dead}"}, [], ("'hadoop fs -rm' failed", "Connection refused",
+                                         "HADOOP_CONF_DIR"))],
+    ids=["local data", "command", "jar", "no such jar", "dead cluster"])
+def test_one_line_before_any_job(hadoop, here, tmp_path, capfd, monkeypatch, changes, options, words):
+    """Data at ``file://`` passes, as on a mount that all machines share."""
+    (tmp_path / "dead").mkdir()
+    for site in ("core-site.xml", "yarn-site.xml", "mapred-site.xml", "hdfs-site.xml"):
+        text = (hadoop.folder / "conf" / site).read_text()
+        for name in ("name node", "name node web"):
+            text = text.replace(hadoop.ports.address(name), "127.0.0.1:1")
+        (tmp_path / "dead" / site).write_text(text)
+    places = {"here": str(here), "dead": str(tmp_path / "dead")}
+    for name, value in {**hadoop.environment(), **changes}.items():
+        monkeypatch.setenv(name, value.format(**places) if name in changes else value)
+    if "HADOOP_CONF_DIR" in changes:
+        monkeypatch.setenv("HADOOP_CLIENT_OPTS", "-Dipc.client.connect.max.retries=0")
+        script = (hadoop.folder / "bin" / "hadoop").read_text().replace(
+            str(hadoop.folder / "conf"), str(tmp_path / "dead"))
+        (tmp_path / "hadoop").write_text(script)
+        (tmp_path / "hadoop").chmod(0o755)
+        options = [*options, "--hadoop-bin", tmp_path / "hadoop"]
+    before = listing(tmp_path)
+    data = [] if "--data" in options else ["--data", f"file://{here}"]
+    status = command("train", *data, *SOFTMAX, "--out", tmp_path / "m", "-r", "hadoop",
+                     *[str(each).format(**places) for each in options])
+    out, err = capfd.readouterr()
+    assert (status, out) == (2, "")
+    assert_one_line(err, words)
+    assert [name for name in listing(tmp_path) if not name.startswith("m")] == before
