@@ -1,4 +1,4 @@
-"""What the tests of ``-r hadoop`` share: users' commands on a cluster, and a look at what they leave."""
+"""What the tests of ``-r hadoop`` share: a user's commands, and a look at what they leave."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class User:
             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
             env=self.environment)
 
-    def run(self, *argv: object) -> subprocess.CompletedProcess:
+    def run(self, *argv: object, seconds: float = 280) -> subprocess.CompletedProcess:
         process = self.start(*argv)
         try:
-            out, err = process.communicate(timeout=280)
+            out, err = process.communicate(timeout=seconds)
         finally:
             process.kill()
             process.wait()

@@ -24,8 +24,8 @@ ATTEMPT = """\
 Status : FAILED
 """
 FAILED = """\
-2026-11-20 17:11:34,836 INFO mapreduce.Job: Job job_1795194494156_0004 failed with state FAILED due to: \
-Task failed task_1795194494156_0004_m_000002
+2026-11-20 17:11:34,836 INFO mapreduce.Job: Job job_1795194494156_0004 failed with state FAILED \
+due to: Task failed task_1795194494156_0004_m_000002
 Job failed as tasks failed. failedMaps:1 failedReduces:0 killedMaps:0 killedReduces: 0
 
 2026-11-20 17:11:35,027 ERROR streaming.StreamJob: Job not successful!

@@ -87,8 +87,7 @@ class HadoopEngine(Engine):
         self._storage.begin()
         zipped = os.path.join(self.scratch, package.NAME)
         package.write(zipped)
-        self.arguments = [*self.arguments, "--errors-as-records", "--cmdenv",
-                          f"PYTHONPATH={package.NAME}", "--files",
+        self.arguments = [*self.arguments, "--errors-as-records", "--files",
                           f"{self._stage(zipped)}#{package.NAME}"]
 
     def _defaults(self, work: Work) -> dict[str, str]:

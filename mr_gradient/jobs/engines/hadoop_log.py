@@ -96,8 +96,8 @@ def _of_memory(found: re.Match, attempt: str) -> str:
                "cut smaller splits with --rows-per-split")
     used = re.search(r"usage: ([\d.]+ \wB) of ([\d.]+ \wB) physical", found[0])
     sizes = f" ({used[1]} of {used[2]})" if used else ""
-    return (f"{_task(attempt)} was killed since it needed more memory than YARN gave it{sizes}; ask for "
-            f"more with -D mapreduce.{step}.memory.mb=N, or {smaller}")
+    return (f"{_task(attempt)} was killed since it needed more memory than YARN gave it{sizes}; ask "
+            f"for more with -D mapreduce.{step}.memory.mb=N, or {smaller}")
 
 
 def _of_heap(found: re.Match, attempt: str) -> str:

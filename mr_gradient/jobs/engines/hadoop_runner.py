@@ -18,7 +18,7 @@ from mrjob.logs.step import _interpret_hadoop_jar_command_stderr
 from mrjob.step import StepFailedException
 
 from mr_gradient import fingerprint
-from mr_gradient.jobs.engines import hadoop_client, hadoop_jobs
+from mr_gradient.jobs.engines import hadoop_client, hadoop_jobs, package
 from mr_gradient.jobs.engines.hadoop_log import ClientLog
 
 _TAGS = "mapreduce.job.tags"
@@ -58,9 +58,12 @@ class HadoopRunner(HadoopJobRunner):
         """Nothing is left to upload."""
 
     def _cmdenv(self) -> dict:
-        """The bits depend on what these say to BLAS and numpy (law 2): tasks get the driver's."""
-        return {**{name: os.environ[name] for name in fingerprint.KERNELS if name in os.environ},
-                **super()._cmdenv()}
+        """The bits depend on what some say to BLAS and numpy (law 2): tasks get the driver's. The
+        package comes first on the path, and then what the user has put there."""
+        found = {**{name: os.environ[name] for name in fingerprint.KERNELS if name in os.environ},
+                 **super()._cmdenv()}
+        path = [package.NAME, *filter(None, [found.get("PYTHONPATH")])]
+        return {**found, "PYTHONPATH": os.pathsep.join(path)}
 
     def _jobconf_for_step(self, step_num: int) -> dict:
         """The user's over ours; tags are added to, not replaced."""
