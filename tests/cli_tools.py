@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,33 @@ def module(name: str, *argv: object, temporary: Path) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, "-m", name, *map(str, argv)], capture_output=True,
                           text=True, check=False, env=environment(TMPDIR=str(temporary)),
                           timeout=120)
+
+
+def on_terminal(arguments: list[str], columns: int, timeout: float = 60,
+                **variables: str) -> tuple[subprocess.CompletedProcess, str]:
+    """Run with stderr on a terminal; returns what it showed."""
+    driver, terminal = pty.openpty()
+    shown = bytearray()
+
+    def collect() -> None:
+        try:
+            while piece := os.read(driver, 4096):
+                shown.extend(piece)
+        except OSError:  # how Linux says that a terminal has ended
+            pass
+
+    reader = threading.Thread(target=collect)
+    reader.start()
+    try:
+        done = subprocess.run(
+            arguments, stdout=subprocess.PIPE, stderr=terminal, stdin=subprocess.DEVNULL,
+            env=environment(COLUMNS=str(columns), TERM="xterm", NO_COLOR="1", **variables),
+            check=False, text=True, timeout=timeout)
+    finally:
+        os.close(terminal)
+        reader.join()
+        os.close(driver)
+    return done, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
 
 
 def listing(folder: Path) -> list[str]:

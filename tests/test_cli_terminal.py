@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
-import threading
 
 import pytest
-from cli_tools import PROGRESS, environment, listing, small
+from cli_tools import PROGRESS, environment, listing, on_terminal, small
 
 
 @pytest.fixture(scope="module")
@@ -47,32 +45,6 @@ def test_disk_of_stdout_that_is_full(tmp_path, data):
     assert done.returncode not in (0, 120)
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
-
-
-def on_terminal(arguments: list[str], columns: int) -> tuple[subprocess.CompletedProcess, str]:
-    """Run with stderr on a terminal; returns what it showed."""
-    driver, terminal = pty.openpty()
-    shown = bytearray()
-
-    def collect() -> None:
-        try:
-            while piece := os.read(driver, 4096):
-                shown.extend(piece)
-        except OSError:  # how Linux says that a terminal has ended
-            pass
-
-    reader = threading.Thread(target=collect)
-    reader.start()
-    try:
-        done = subprocess.run(
-            arguments, stdout=subprocess.PIPE, stderr=terminal, stdin=subprocess.DEVNULL,
-            env=environment(COLUMNS=str(columns), TERM="xterm", NO_COLOR="1"), check=False,
-            text=True, timeout=60)
-    finally:
-        os.close(terminal)
-        reader.join()
-        os.close(driver)
-    return done, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])

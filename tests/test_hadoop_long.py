@@ -58,8 +58,8 @@ def test_same_bits(sized, tmp_path, digits, mnist, source, recipe, reducers):
     if not sized.run("fs", "-ls", source, check=False):
         sized.run("fs", "-put", here, source)
     user = User(sized, tmp_path)
-    done = user.run("train", "--data", f"hdfs:///user/{sized.options.user}/{source}", *arguments(recipe),
-                    "--out", tmp_path / "m", "--iterations", "5", *user.options,
+    done = user.run("train", "--data", f"hdfs:///user/{sized.options.user}/{source}",
+                    *arguments(recipe), "--out", tmp_path / "m", "--iterations", "5", *user.options,
                     "-D", f"mapreduce.job.reduces={reducers}", seconds=900)
     assert done.returncode == 0, done.stderr
     run(str(here), tmp_path / "inline", 5, **recipe)
@@ -81,7 +81,7 @@ def test_one_free_slot_is_enough(hadoop_jars, tmp_path, digits):
             metrics = hadoop.resource_manager.metrics()
             seen.append((metrics["containersAllocated"], metrics["allocatedMB"]))
             time.sleep(0.2)
-        out, err = process.communicate()
+        _, err = process.communicate()
         assert process.returncode == 0, err
         assert max(seen) == (2, 512 + 384)
         [line] = [json.loads(line) for line in (tmp_path / "m" / "history.jsonl").open()]

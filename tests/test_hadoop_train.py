@@ -6,9 +6,10 @@ import json
 import re
 import shutil
 import signal
+import sys
 
 import pytest
-from cli_tools import DIGITS, answer, assert_one_line, command, listing
+from cli_tools import DIGITS, answer, assert_one_line, command, listing, on_terminal
 from hadoop_tools import User, interrupt, left_here, left_in_hdfs, until_gone
 from trainings import bits, run
 
@@ -143,7 +144,7 @@ def test_interrupted(hadoop, user, data, tmp_path, number, state):
 
 def test_a_driver_that_is_lost(hadoop, user, here, data, tmp_path):
     """What it has left of its job is ended by the next, which makes the same bits."""
-    argv = ["train", "--data", data, *SOFTMAX, "--out", tmp_path / "m", "--iterations", "1",
+    argv = ["train", "--data", data, *SOFTMAX, "--out", str(tmp_path / "m"), "--iterations", "1",
             *user.options]
     process = user.start(*argv)
     job = user.wait_for_job(process, lambda job: job["state"] == "RUNNING")
@@ -151,12 +152,13 @@ def test_a_driver_that_is_lost(hadoop, user, here, data, tmp_path):
     process.communicate()
     assert hadoop.resource_manager.application(job["id"])["state"] == "RUNNING"
     assert left_in_hdfs(hadoop) != []
-    done = user.run(*argv)
-    assert done.returncode == 0, done.stderr
+    done, shown = on_terminal([sys.executable, "-m", "mr_gradient", *argv], 160, 280,
+                              **user.environment)
+    assert done.returncode == 0, shown
     assert until_gone(hadoop, job["id"]) == "KILLED"
     number = job["id"].replace("application", "job")
-    assert done.stderr.splitlines()[0] == (
-        f"ended {number}, which an earlier run of this command has left")
+    assert f"ended {number}, which an earlier run of this command has left" in shown
+    assert "map 100% reduce 0%" in shown
     run(str(here), tmp_path / "inline", 1, **MODEL)
     assert bits(tmp_path / "m") == bits(tmp_path / "inline")
 
