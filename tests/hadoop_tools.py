@@ -84,6 +84,13 @@ def left_in_hdfs(hadoop: HadoopCluster) -> list[str]:
                    if re.search(r"/mr_gradient-|/\.staging/|/tmp/mrjob", line)})
 
 
+def left(user: User) -> list[str]:
+    """What is there once the last application master has gone, which takes some seconds."""
+    user.hadoop.wait("all jobs to end", lambda: not user.hadoop.resource_manager.applications(
+        "NEW,NEW_SAVING,SUBMITTED,ACCEPTED,RUNNING"))
+    return left_in_hdfs(user.hadoop) + left_here(user)
+
+
 def left_here(user: User) -> list[str]:
     """In the temporary folders of this machine: the driver's, and those of Hadoop's client."""
     return sorted([str(path) for path in (user.folder / "temporary").iterdir()]

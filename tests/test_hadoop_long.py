@@ -9,7 +9,7 @@ import time
 import pytest
 from cli_tools import DIGITS, ROOT, command
 from cluster import HadoopCluster, Options
-from hadoop_tools import User, left_here, left_in_hdfs
+from hadoop_tools import User, left
 from shared_data import shared_data
 from trainings import bits, run
 
@@ -64,7 +64,7 @@ def test_same_bits(sized, tmp_path, digits, mnist, source, recipe, reducers):
     assert done.returncode == 0, done.stderr
     run(str(here), tmp_path / "inline", 5, **recipe)
     assert bits(tmp_path / "m") == bits(tmp_path / "inline")
-    assert left_in_hdfs(sized) + left_here(user) == []
+    assert left(user) == []
 
 
 def test_one_free_slot_is_enough(hadoop_jars, tmp_path, digits):
@@ -110,7 +110,7 @@ def test_memory_is_asked_for_by_the_size_of_the_model(hadoop, tmp_path, digits):
         assert "MB of 384 MB" in done.stderr
     finally:
         hadoop.run("fs", "-rm", "-r", "-f", "-skipTrash", "digits-large")
-    assert left_in_hdfs(hadoop) + left_here(user) == []
+    assert left(user) == []
 
 
 def test_a_working_task_is_not_killed_for_its_silence(hadoop, tmp_path, digits):
@@ -157,7 +157,7 @@ def test_a_resource_manager_that_does_not_answer(hadoop, tmp_path, digits):
     assert line.startswith("mr-gradient: the job failed on Hadoop: ")
     assert "127.0.0.1:1" in line
     assert "Connection refused" in line
-    assert left_in_hdfs(hadoop) + left_here(user) == []
+    assert left(user) == []
 
 
 def test_the_example(tmp_path):
