@@ -105,8 +105,8 @@ def test_a_task_that_always_fails(hadoop, user, here, data, tmp_path):
     assert len(lines) == 2, done.stderr
     job = hadoop.resource_manager.applications()[-1]
     assert re.fullmatch(
-        rf"mr-gradient: shard {damaged}/shards/00001\.safetensors: cannot be read: its SHA-256 must be .*: the file is "
-        r"corrupted; prepare the data set again \(split 1, on 127\.0\.0\.[23], "
+        rf"mr-gradient: shard {damaged}/shards/00001\.safetensors: cannot be read: its SHA-256 must be "
+        r".*: the file is corrupted; prepare the data set again \(split 1, on 127\.0\.0\.[23], "
         rf"{job['id'].replace('application', 'attempt')}_m_\d+_1\)", lines[1])
 
 
