@@ -54,7 +54,7 @@ def test_a_job_that_runs():
         log.hear(line)
     assert words == ["waiting for the job to start", "map 0% reduce 0%", "map 25% reduce 100%"]
     assert pages == ["http://localhost:43869/proxy/a/"] == [log.url]
-    assert (log.application, log.job) == (APPLICATION, "job_1795194494156_0004")
+    assert (log.application, log.job, log.ended) == (APPLICATION, "job_1795194494156_0004", False)
     assert log.staging == "/tmp/hadoop-yarn/staging/hadoop/.staging/job_1795194494156_0004"
 
 
@@ -73,7 +73,9 @@ def test_a_job_that_runs():
     ("m", "Error: java.io.IOException: No space left on device\n", ("No space left on device",)),
     ("m", "", ("Task failed task_1795194494156_0004_m_000002",))])
 def test_a_failure_is_one_line(step, text, words):
-    error = said(STARTED, ATTEMPT.format(step=step), text, FAILED).failure()
+    log = said(STARTED, ATTEMPT.format(step=step), text, FAILED)
+    assert log.ended
+    error = log.failure()
     assert str(error).startswith("the job failed on Hadoop: ")
     assert str(error).endswith(f"; its logs: yarn logs -applicationId {APPLICATION}")
     assert "\n" not in str(error)

@@ -46,7 +46,10 @@ class HadoopEngine(Engine):
         super().__init__(arguments, scratch, run)
         with GradientJob(arguments).make_runner() as runner:
             self._hadoop, parent = runner.get_hadoop_bin(), runner._opts["hadoop_tmp_dir"]
-            hadoop_client.check(self._hadoop, runner.get_hadoop_streaming_jar())
+            jar = runner.get_hadoop_streaming_jar()
+        hadoop_client.check(self._hadoop, jar)
+        # Each job would look for it again.
+        self.arguments = [*arguments, "--hadoop-streaming-jar", jar]
         self._name = f"{_NAME}-{run}"
         self._storage = HadoopStorage(self._hadoop, f"{_absolute(parent)}/{self._name}")
         self._staged: dict[str, str] = {}

@@ -17,13 +17,15 @@ _PROGRESS = re.compile(r"map (\d+)% reduce (\d+)%\s*$")
 _SUBMITTED = re.compile(r"Submitted application (application_\w+)")
 _TRACKING = re.compile(r"The url to track the job: (\S+)")
 _STAGING = re.compile(r"Disabling Erasure Coding for path: (\S+)")
+_ENDED = re.compile(r"Job job_\w+ (?:completed successfully|failed with state)")
 _RETRIES = re.compile(r"Retrying connect to server: (\S+?)\. Already tried")
 
 
 class ClientLog:
     """``watch`` is called with words of progress, ``found`` with the URL of the job's web page.
 
-    ``application``, ``staging``: the job's number and its folder in HDFS, once they are known.
+    ``application``, ``staging``: the job's number and its folder in HDFS, once they are known;
+    ``ended``: whether the job has.
     """
 
     def __init__(self, watch: Callable[[str], None] = lambda text: None,
@@ -31,6 +33,7 @@ class ClientLog:
         self._watch, self._found = watch, found
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self.application = self.url = self.staging = ""
+        self.ended = False
 
     @property
     def job(self) -> str:
@@ -49,6 +52,8 @@ class ClientLog:
             self._found(self.url)
         elif found := _STAGING.search(line):
             self.staging = found[1]
+        elif _ENDED.search(line):
+            self.ended = True
         elif found := _RETRIES.search(line):
             self._watch(f"waiting for {found[1]}")
 

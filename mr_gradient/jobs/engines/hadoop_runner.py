@@ -110,6 +110,8 @@ class HadoopRunner(HadoopJobRunner):
         try:
             super()._run_job_in_hadoop()
         except StepFailedException:
+            if self.log.job and not self.log.ended:  # the client gave up, and nobody waits for the job
+                hadoop_jobs.kill(self.get_hadoop_bin(), self.log.job)
             raise self.log.failure() from None
 
     def _pick_error(self, *_: object) -> None:

@@ -15,24 +15,29 @@ _MOST_REDUCERS = 64
 _MIB = 1 << 20
 #: MiB of a Python with numpy and this package, and of a JVM beside its heap.
 _PYTHON, _JVM = 128, 128
-#: Heap, in MiB, of a JVM that passes records on: its buffers are a few blocks long.
-_HEAP = 200
+#: Heap, in MiB, of a JVM that passes records on: some, and the buffer in which it sorts.
+_HEAP, _SORT = 100, 100
 _USUAL = 1024
 
 
 def of_job(work: Work) -> dict[str, str]:
     """Properties of the job."""
+    heap = _HEAP + _setting("mapreduce.task.io.sort.mb", _SORT)
     reducers = work.reducers or min(_MOST_REDUCERS, -(-work.blocks // _BLOCKS_PER_REDUCER))
     found = {"mapreduce.job.reduces": str(max(1, reducers))}
     for step, held in (("map", work.map_bytes), ("reduce", work.reduce_bytes)):
         # A task computes in one thread (law 2).
         found[f"mapreduce.{step}.cpu.vcores"] = "1"
         name = f"mapreduce.{step}.memory.mb"
-        given = hadoop_site.setting(name)
-        usual = int(given) if given.isdigit() else _USUAL
-        need = _PYTHON + _JVM + _HEAP + -(-held // _MIB)
-        if need > usual:
+        need = _PYTHON + _JVM + heap + -(-held // _MIB)
+        if need > _setting(name, _USUAL):
             # Whoever sets the memory alone would give all that is added to the JVM.
             found[name] = str(need)
-            found[f"mapreduce.{step}.java.opts"] = f"-Xmx{_HEAP}m"
+            found[f"mapreduce.{step}.java.opts"] = f"-Xmx{heap}m"
     return found
+
+
+def _setting(name: str, usual: int) -> int:
+    """A number of the cluster's own configuration."""
+    given = hadoop_site.setting(name)
+    return int(given) if given.isdigit() else usual
