@@ -55,14 +55,17 @@ def end(client: subprocess.Popen, patience: float = 5) -> None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """A block that a second Ctrl-C does not end: what is left on a cluster costs its users."""
+    """A block that a Ctrl-C does not end, but follows: what is left on a cluster costs its users."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    saved = {number: signal.signal(number, signal.SIG_IGN)
+    came: list[int] = []
+    saved = {number: signal.signal(number, lambda number, _: came.append(number))
              for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in saved.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if came:
+        signal.raise_signal(came[0])
