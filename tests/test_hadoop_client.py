@@ -14,21 +14,27 @@ from mr_gradient.jobs.engines import hadoop_client
 pytestmark = pytest.mark.fast
 
 
+def interrupted(*steps) -> None:
+    """A block with two Ctrl-C before its steps."""
+    with hadoop_client.undisturbed():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        for step in steps:
+            step()
+
+
 def test_a_ctrl_c_waits_for_the_end_of_the_block():
     done = []
-    with pytest.raises(KeyboardInterrupt), hadoop_client.undisturbed():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        done.append("all")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(lambda: done.append("all"))
     assert done == ["all"]
     with pytest.raises(KeyboardInterrupt):  # handlers are as before
         signal.raise_signal(signal.SIGINT)
 
 
 def test_an_error_of_the_block_comes_first():
-    with pytest.raises(ZeroDivisionError), hadoop_client.undisturbed():
-        signal.raise_signal(signal.SIGINT)
-        raise ZeroDivisionError
+    with pytest.raises(IndexError):
+        interrupted([].pop)
 
 
 @pytest.mark.parametrize(("code", "status"), [
