@@ -69,8 +69,7 @@ def test_same_bits(sized, tmp_path, digits, mnist, source, recipe, reducers):
 
 def test_one_free_slot_is_enough(hadoop_jars, tmp_path, digits):
     """Room for the application master and one task: eight splits, one after another."""
-    options = Options(data_nodes=1, node_managers=1, node_memory=512 + 384, properties={
-        "yarn.scheduler.capacity.maximum-am-resource-percent": "1.0"})
+    options = Options(data_nodes=1, node_managers=1, node_memory=512 + 384)
     with HadoopCluster(options) as hadoop:
         hadoop.run("fs", "-put", digits, "digits")
         user = User(hadoop, tmp_path)
