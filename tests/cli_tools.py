@@ -19,7 +19,8 @@ from mr_gradient.cli import main
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "data" / "digits.csv"
 #: What a training tells of its progress where stderr is no terminal.
-PROGRESS = re.compile(r"^(iteration \d+/\d+  loss |resuming after iteration \d+$)")
+PROGRESS = re.compile(r"^(iteration \d+/\d+  loss |resuming after iteration \d+$|"
+                      r"the jobs are on YARN, |ended job_)")
 
 
 def command(*argv: object) -> int:

@@ -136,7 +136,7 @@ class Scene:
     def _in_hdfs(self) -> set[str]:
         """Files of drivers and of jobs."""
         user = self.cluster.options.user
-        folders = f"/user/{user}/tmp/mrjob", f"/tmp/hadoop-yarn/staging/{user}/.staging"
+        folders = f"/user/{user}", f"/tmp/hadoop-yarn/staging/{user}/.staging"
         return {path for folder in folders for path in self.cluster.listed(folder)}
 
     def close(self) -> None:

@@ -135,8 +135,8 @@ def check_data(arguments: list[str], data: str) -> None:
     """Raises ``UsageError`` for a data set that the tasks of a cluster cannot read."""
     if engine_for(arguments).elsewhere and not is_uri(data):
         raise UsageError(f"--data {data}: tasks of {' '.join(arguments[:2])} run on other machines; "
-                         "prepare it with --out hdfs:///... or another URI, or, if the folder is mounted "
-                         f"on all of them, name it file://{os.path.abspath(data)}")
+                         "prepare it with --out hdfs:///... or another URI, or, if the folder is on a "
+                         f"mount of all of them, name it file://{os.path.abspath(data)}")
 
 
 def set_up_logging(verbose: bool) -> None:
