@@ -32,8 +32,8 @@ SECONDS = 400
 MODEL = ("--model", "softmax", "--learning-rate", "1")
 #: A slow machine is no reason for second attempts here.
 NO_BACKUPS = ("-D", "mapreduce.map.speculative=false", "-D", "mapreduce.reduce.speculative=false")
-#: Of an iteration: one for each of three shards for training, one for the shard that is held out.
-MAP_TASKS = 4
+#: Of an iteration: one for each of two shards for training, one for the shard that is held out.
+MAP_TASKS = 3
 #: Middles of patterns for ``Brakes``: the first attempt of one task, and of all.
 ONE_MAP, MAPS, REDUCES = r" \w+_m_000000_0 ", r" \w+_m_\d+_0 ", r" \w+_r_\d+_0 "
 
@@ -43,7 +43,7 @@ def digits(tmp_path_factory) -> Path:
     """The digits, prepared, beside models that were trained on them in peace."""
     folder = tmp_path_factory.mktemp("digits")
     assert command("prepare", DIGITS, "--out", folder / "digits", "--test-fraction", "0.2",
-                   "--shards", "3") == 0
+                   "--shards", "2") == 0
     for iterations in (1, 2):
         assert command("train", "--data", folder / "digits", *MODEL, "--iterations", iterations,
                        "--out", folder / f"model-{iterations}") == 0
@@ -52,8 +52,8 @@ def digits(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def own_hadoop(hadoop_jars) -> Iterator[HadoopCluster]:
-    """Nodes so small that a job needs both, and losses that count after ten seconds."""
-    with HadoopCluster(Options(expiry_seconds=10, node_memory=1536)) as cluster:
+    """Losses count after ten seconds. The tasks of a job, of 512 MB as its master, need both nodes."""
+    with HadoopCluster(Options(expiry_seconds=10, node_memory=1024)) as cluster:
         yield cluster
 
 
