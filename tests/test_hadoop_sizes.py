@@ -16,11 +16,17 @@ MIB = 1 << 20
 
 
 @pytest.fixture(autouse=True)
-def no_cluster(monkeypatch, tmp_path):
+def site(monkeypatch, tmp_path):
+    """Write what the cluster says; at first the memory of a mapper."""
+    def write(**properties: str) -> None:
+        lines = [f"<property><name>{name.replace('__', '.')}</name><value>{value}</value></property>"
+                 for name, value in properties.items()]
+        (tmp_path / "mapred-site.xml").write_text(
+            "\n".join(["<configuration>", *lines, "</configuration>"]))
+
     monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
-    (tmp_path / "mapred-site.xml").write_text(
-        "<configuration><property><name>mapreduce.map.memory.mb</name><value>2048</value></property>"
-        "</configuration>")
+    write(mapreduce__map__memory__mb="2048")
+    return write
 
 
 def asked(blocks: int = 1, map_bytes: int = 0, reduce_bytes: int = 0) -> dict[str, str]:
@@ -45,6 +51,13 @@ def test_large_models_ask_for_more():
     assert 3000 + 200 < int(found["mapreduce.map.memory.mb"]) < 3000 + 600
     assert 1000 + 200 < int(found["mapreduce.reduce.memory.mb"]) < 1000 + 600
     assert found["mapreduce.map.java.opts"] == found["mapreduce.reduce.java.opts"] == "-Xmx200m"
+
+
+def test_the_jvm_keeps_the_options_of_the_cluster(site):
+    site(mapred__child__java__opts="-Xmx900m -XX:+UseSerialGC", mapreduce__reduce__java__opts="-Da=b")
+    found = asked(map_bytes=3000 * MIB, reduce_bytes=3000 * MIB)
+    assert found["mapreduce.map.java.opts"] == "-Xmx900m -XX:+UseSerialGC -Xmx200m"
+    assert found["mapreduce.reduce.java.opts"] == "-Da=b -Xmx200m"
 
 
 def summary(split: int, host: str, seconds: float) -> dict:

@@ -31,9 +31,12 @@ def of_job(work: Work) -> dict[str, str]:
         name = f"mapreduce.{step}.memory.mb"
         need = _PYTHON + _JVM + heap + -(-held // _MIB)
         if need > _setting(name, _USUAL):
-            # Whoever sets the memory alone would give all that is added to the JVM.
             found[name] = str(need)
-            found[f"mapreduce.{step}.java.opts"] = f"-Xmx{heap}m"
+            # Whoever sets the memory alone would give all that is added to the JVM. Its other options
+            # are the cluster's: of two heaps the last counts.
+            usual = (hadoop_site.setting(f"mapreduce.{step}.java.opts")
+                     or hadoop_site.setting("mapred.child.java.opts"))
+            found[f"mapreduce.{step}.java.opts"] = f"{usual} -Xmx{heap}m".lstrip()
     return found
 
 
