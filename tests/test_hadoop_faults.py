@@ -292,6 +292,12 @@ def master(scene: Scene, id: str) -> dict:
     return scene.yarn.attempts(id)[-1]
 
 
+def masters(scene: Scene, id: str) -> list[dict]:
+    """All attempts, once the last has ended; it stays some seconds after its job."""
+    scene.wait("the end of the master", lambda: master(scene, id)["appAttemptState"] == "FINISHED")
+    return scene.yarn.attempts(id)
+
+
 def node_number(host: str) -> int:
     return int(host.rpartition(".")[2]) - 1
 
@@ -323,7 +329,7 @@ def test_the_application_master(scene):
             os.kill(pid, signal.SIGKILL)
     scene.finish()
     gone(scene, task.pid)
-    assert [each["appAttemptState"] for each in scene.yarn.attempts(id)] == ["FAILED", "FINISHED"]
+    assert [each["appAttemptState"] for each in masters(scene, id)] == ["FAILED", "FINISHED"]
 
 
 @pytest.mark.long
@@ -363,7 +369,7 @@ def test_the_node_of_the_application_master(scene):
         scene.wait("another master", lambda: len(scene.yarn.attempts(id)) == 2)
         scene.brakes.release("map")
         scene.finish()
-    states = [(each["appAttemptState"], each["nodeId"]) for each in scene.yarn.attempts(id)]
+    states = [(each["appAttemptState"], each["nodeId"]) for each in masters(scene, id)]
     assert states[0] == ("FAILED", first)
     assert states[1][0] == "FINISHED"
     assert states[1][1] != first

@@ -40,6 +40,13 @@ def test_reducers_by_the_number_of_blocks(blocks, reducers):
     assert asked(blocks)["mapreduce.job.reduces"] == str(reducers)
 
 
+@pytest.mark.parametrize(("splits", "part"), [(1, "0.500"), (4, "0.500"), (8, "0.500"), (40, "0.900"),
+                                              (1000, "0.996")])
+def test_reducers_start_when_few_mappers_are_left(splits, part, tmp_path):
+    (tmp_path / "manifest").write_text("{}\n" * splits)
+    assert sizes.slow_start(Work(GradientJob, str(tmp_path / "manifest"))) == part
+
+
 def test_small_models_leave_the_memory_to_the_cluster():
     assert asked() == {"mapreduce.job.reduces": "1", "mapreduce.map.cpu.vcores": "1",
                        "mapreduce.reduce.cpu.vcores": "1"}

@@ -97,8 +97,7 @@ class HadoopEngine(Engine):
         """Properties of the job, unless the user says otherwise."""
         return {"mapreduce.job.name": f"{self._name} {work.title}",
                 "mapreduce.job.tags": f"{self._name},{work.title.replace(' ', '-')}".rstrip(","),
-                # No reducer sits in a slot that a mapper needs (law 4).
-                "mapreduce.job.reduce.slowstart.completedmaps": "1.0",
+                "mapreduce.job.reduce.slowstart.completedmaps": sizes.slow_start(work),
                 # The client would ask once a second.
                 "mapreduce.client.progressmonitor.pollinterval": "200",
                 **(_FIRST_WAIT if self._jobs == 1 else {}),

@@ -18,6 +18,8 @@ _PYTHON, _JVM = 128, 128
 #: Heap, in MiB, of a JVM that passes records on: some, and the buffer in which it sorts.
 _HEAP, _SORT = 100, 100
 _USUAL = 1024
+#: Mappers still at work when reducers start.
+_LAST = 4
 
 
 def of_job(work: Work) -> dict[str, str]:
@@ -38,6 +40,17 @@ def of_job(work: Work) -> dict[str, str]:
                      or hadoop_site.setting("mapred.child.java.opts"))
             found[f"mapreduce.{step}.java.opts"] = f"{usual} -Xmx{heap}m".lstrip()
     return found
+
+
+def slow_start(work: Work) -> str:
+    """The part of the mappers that are done when reducers may start.
+
+    Their JVMs start while the last few mappers run, and hold a slot that a mapper could use no longer
+    than that. Where there is one slot Hadoop gives it to the mappers (law 4).
+    """
+    with open(work.manifest, "rb") as file:
+        tasks = sum(1 for _ in file)
+    return f"{max(0.5, 1 - _LAST / max(1, tasks)):.3f}"
 
 
 def _setting(name: str, usual: int) -> int:
