@@ -121,7 +121,8 @@ class HadoopEngine(Engine):
             try:
                 remove()
             except MrGradientError as error:
-                self.note(f"warning: something is left in {self._storage.uri}: {error}")
+                if self._staged:
+                    self.note(f"warning: something is left in {self._storage.uri}: {error}")
 
     def close(self) -> None:
         if self._begun:
