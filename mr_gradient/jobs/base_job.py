@@ -18,6 +18,7 @@ from mrjob.setup import parse_legacy_hash_path
 
 from mr_gradient.errors import MrGradientError
 from mr_gradient.jobs.heartbeat import Heartbeat
+from mr_gradient.jobs.mrjob_compat import import_without_pyspark
 from mr_gradient.jobs.task_errors import ERROR, reported
 
 #: What mrjob itself passes to a task.
@@ -170,6 +171,8 @@ class BaseJob(MRJob):
 
     def _runner_class(self) -> type[MRJobRunner]:
         alias = self.options.runner or "inline"
+        if alias in ("local", "hadoop", "emr"):
+            import_without_pyspark("mrjob.bin")
         if alias == "inline":
             from mr_gradient.jobs.inline_runner import InlineRunner
             return InlineRunner
@@ -179,4 +182,7 @@ class BaseJob(MRJob):
         if alias == "hadoop":
             from mr_gradient.jobs.engines.hadoop_runner import HadoopRunner
             return HadoopRunner
+        if alias == "spark":
+            from mr_gradient.jobs.engines.spark_runner import SparkRunner
+            return SparkRunner
         return super()._runner_class()

@@ -8,6 +8,7 @@ them: ``pipes.quote``, ``distutils.spawn.find_executable`` and ``distutils.versi
 from __future__ import annotations
 
 import functools
+import importlib
 import pprint
 import re
 import shlex
@@ -58,6 +59,17 @@ def install() -> None:
         for name in stand_ins:
             del sys.modules[name]
     mrjob.runner.pprint = _LazyPrettyPrint
+
+
+def import_without_pyspark(name: str) -> types.ModuleType:
+    """A module of mrjob's runners, all of which import pyspark where they can: half a second."""
+    if "pyspark" in sys.modules:
+        return importlib.import_module(name)
+    sys.modules["pyspark"] = None
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.modules["pyspark"]
 
 
 class _LazyPrettyPrint:

@@ -16,6 +16,7 @@ _ENGINES = {
     "inline": "base:Engine",
     "local": "base:Engine",
     "hadoop": "hadoop:HadoopEngine",
+    "spark": "spark:SparkEngine",
 }
 RUNNERS = tuple(_ENGINES)
 
