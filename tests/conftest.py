@@ -4,6 +4,7 @@ import pytest
 from cluster.fixture import hadoop, hadoop_jars  # noqa: F401  pytest finds fixtures by name
 from hypothesis import HealthCheck, settings
 from s3_server import fresh_s3, s3_environment, s3_server  # noqa: F401  likewise
+from spark_cluster import spark_ready  # noqa: F401  likewise
 
 # A health check that looks at the clock would make a slow machine fail, as a deadline would.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None,

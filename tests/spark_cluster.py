@@ -1,11 +1,11 @@
-"""A real Spark on this machine: a standalone master and workers, each a process of its own, on loopback.
+"""A real Spark on this machine: a standalone master and workers, each a process of its own.
 
     with SparkCluster() as spark:
         run(data, out, runner="spark", options=spark.options)
 
-Started from the pyspark package. All descend from ``cluster.supervisor``: they end, and their folder
-goes, when this process does, however it ends. The Python of the executors sees numpy and nothing else
-that is installed, so that whatever tasks need besides must reach them.
+Started from the pyspark package, on loopback. All descend from ``cluster.supervisor``: they end, and
+their folder goes, when this process does, however it ends. The Python of the executors sees numpy and
+nothing else that is installed, so that whatever tasks need besides must reach them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from cluster.jars import Missing, java_home
 from cluster.processes import descendants, parents, with_argument
 
@@ -36,6 +37,19 @@ def why_not() -> str:
     except Missing as missing:
         return str(missing)
     return "" if sys.platform.startswith("linux") else "Linux is needed: the cluster asks /proc"
+
+
+@pytest.fixture(scope="session")
+def spark_ready(request: pytest.FixtureRequest) -> None:
+    """That Spark can be started. Without pyspark or Java, CI fails; others skip, and read why."""
+    if not (reason := why_not()):
+        return
+    if os.environ.get("MR_GRADIENT_CI"):
+        pytest.fail(f"{reason}, and MR_GRADIENT_CI is set")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print(f"\nThe tests on a real Spark are left out. {reason}")
+    pytest.skip(reason)
 
 
 class SparkCluster:
@@ -151,3 +165,15 @@ class SparkCluster:
 
 def alive(pid: int) -> bool:
     return pid in parents()
+
+
+def with_variable(assignment: str) -> dict[int, str]:
+    """Command lines of the other processes that have a variable, such as ``HOME=/x``."""
+    found = {}
+    for pid in parents():
+        with contextlib.suppress(OSError):
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if assignment.encode() in variables and pid != os.getpid():
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                found[pid] = line.replace(b"\0", b" ").decode(errors="replace")
+    return found

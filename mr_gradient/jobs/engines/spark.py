@@ -1,12 +1,13 @@
 """``-r spark``: one application of Spark for all jobs of a driver.
 
-mrjob has a harness that runs a job on Spark; it passes the result on through files that all nodes must
-see and keeps nothing between jobs. These few lines run the same classes of jobs: a partition is a split, its
-records are sorted and dealt by Spark's shuffle, and the results come straight to the driver.
+mrjob has a harness that runs a job on Spark; it passes the result on through files that all nodes
+must see, and keeps nothing between jobs. These few lines run the same classes of jobs: a partition is
+a split, Spark's shuffle sorts and deals its records, and the results come straight to the driver.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -32,7 +33,8 @@ class SparkEngine(Engine):
     def __init__(self, arguments: list[str], scratch: str, run: str) -> None:
         super().__init__([*arguments, "--errors-as-records"], scratch, run)
         if importlib.util.find_spec("pyspark") is None:
-            raise UsageError("-r spark: needs pyspark; install it with: pip install 'mr_gradient[spark]'")
+            raise UsageError("-r spark: needs pyspark; install it with: pip install "
+                             "'mr_gradient[spark]'")
         job = GradientJob(self.arguments)
         with job.make_runner() as runner:
             self.settings = runner.settings(job.options.num_cores)
@@ -64,7 +66,8 @@ class SparkEngine(Engine):
         if self._application is None:
             from mr_gradient.jobs.engines.spark_application import Application
 
-            self._application = Application(self.settings, f"{_NAME}-{self.run_name}", _memory(work, self.settings.early))
+            self._application = Application(self.settings, f"{_NAME}-{self.run_name}",
+                                            _memory(work, self.settings.early))
             zipped = os.path.join(self.scratch, package.NAME)
             package.write(zipped)
             for each in (zipped, *self.settings.py_files):
@@ -108,9 +111,10 @@ class SparkEngine(Engine):
 
     def _forget(self, result: Any, new: dict[str, Shipped]) -> None:
         """What only this job needed; Spark itself would wait for the JVM's garbage collector."""
-        result._jrdd.rdd().cleanShuffleDependencies(False)
-        for each in new.values():
-            each.content.destroy()
+        with contextlib.suppress(Exception):  # of a JVM that is gone
+            result._jrdd.rdd().cleanShuffleDependencies(False)
+            for each in new.values():
+                each.content.destroy()
 
     def close(self) -> None:
         if self._application is not None:

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
@@ -98,7 +99,9 @@ class Application:
             context.pythonExec = self.settings.python
             yield context
         finally:
-            context.stop()
+            with warnings.catch_warnings(), contextlib.suppress(Exception):
+                warnings.simplefilter("ignore")  # of a JVM that is gone
+                context.stop()
             # The next application of this process has a JVM of its own.
             SparkContext._gateway = SparkContext._jvm = None
 
@@ -119,7 +122,8 @@ class Application:
                 watch(self._progress(group))
             return running.result(), self._facts(group)
         except Exception as error:
-            raise spark_errors.of_job(error, self._said()) from error
+            status = self._gateway.proc.poll()
+            raise spark_errors.of_job(error, self._said(), status) from error
         except BaseException:
             with contextlib.suppress(Exception):
                 self.context.cancelAllJobs()
@@ -132,8 +136,9 @@ class Application:
         for word, stage in zip(("map", "reduce"), self._stages(group)):
             if found := tracker.getStageInfo(stage):
                 words.append(f"{word} {found.numCompletedTasks} of {found.numTasks}")
-                if word == "map" and not found.numCompletedTasks + found.numActiveTasks:
-                    words.append("waiting for an executor")
+        if not self.settings.is_local and len(
+                self.context._jsc.sc().statusTracker().getExecutorInfos()) < 2:  # one is the driver
+            words.append("waiting for executors")
         return "  ".join(words)
 
     def _stages(self, group: str) -> list[int]:

@@ -8,11 +8,7 @@ from mr_gradient.errors import MrGradientError, TaskError, UsageError, from_task
 
 _PYTHON = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(.*)$", re.M)
 _NO_PYTHON = re.compile(r'Cannot run program "([^"]+)"')
-_LOST = re.compile(r"ExecutorLostFailure \((?:executor (\S+)[^)]*\))?.*?Reason: (.*)", re.S)
-_VERSIONS = re.compile(r"Python in worker has different version:? \(?([\d.]+|\(.*?\)).*?"
-                       r"driver:? \(?([\d.]+)", re.S)
-_CAUSES = (re.compile(r"All masters are unresponsive"), re.compile(r"JAVA_HOME is not set"),
-           re.compile(r"UnsupportedClassVersionError"))
+_LOST = re.compile(r"ExecutorLostFailure .*?Reason: (.*)")
 _JAVA = re.compile(r"^(?:Exception in thread .*?|Caused by: |Error: )?(?:[a-z]\w*\.)+"
                    r"\w*(?:Exception|Error): (.+)$", re.M)
 
@@ -29,21 +25,23 @@ def of_start(said: str, error: Exception) -> MrGradientError:
     return TaskError(f"-r spark: Spark did not start: {_java_line(details)}", details)
 
 
-def of_job(error: Exception, said: str) -> MrGradientError:
-    """Why a job failed."""
+def of_job(error: Exception, said: str, status: int | None = None) -> MrGradientError:
+    """Why a job failed. ``status``: of the driver's JVM, if it has ended."""
     if isinstance(error, MrGradientError):
         return error
+    if status is not None:
+        return TaskError(f"the driver's JVM ended with status {status}; if it needs more memory, add "
+                         "--spark-args='--driver-memory 4g'", said)
     java = getattr(error, "java_exception", None)
     text = str(java.getMessage() if java is not None else error)
     details = f"{text}\n{said}"
-    if "Traceback (most recent call last)" in text:
-        kind, message = _PYTHON.findall(text)[-1]
+    if lines := "Traceback (most recent call last)" in text and _PYTHON.findall(text):
+        kind, message = lines[-1]
         return from_task(kind.rpartition(".")[2], message, details)
     if found := _NO_PYTHON.search(text):
         return TaskError(f"the nodes have no {found[1]}; name their Python with --python-bin", details)
     if found := _LOST.search(text):
-        return TaskError(f"a task lost its executor in each of its attempts: "
-                         f"{found[2].splitlines()[0]}", details)
+        return TaskError(f"a task lost its executor in each of its attempts: {found[1]}", details)
     return TaskError(f"the job failed on Spark: {_java_line(text)}", details)
 
 

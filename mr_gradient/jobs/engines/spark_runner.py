@@ -19,6 +19,9 @@ from mr_gradient.errors import UsageError
 #: of a machine can read.
 _LATE = ("spark.hadoop.", "spark.executorEnv.")
 _ALL_CORES = "*"
+#: Options of mrjob's that would need its wrappers around tasks.
+_NOT_HERE = {"setup": "--setup", "upload_files": "--files", "upload_archives": "--archives",
+             "upload_dirs": "--dirs"}
 
 
 class Settings(NamedTuple):
@@ -52,8 +55,10 @@ class SparkRunner(SparkMRJobRunner):
         if (opts["spark_deploy_mode"] or "client") != "client":
             raise UsageError(f"--spark-deploy-mode {opts['spark_deploy_mode']}: must be client: the "
                              "driver is this command")
-        if opts["setup"]:
-            raise UsageError("--setup: not with -r spark; prepare the nodes before")
+        for name, option in _NOT_HERE.items():
+            if opts[name]:
+                raise UsageError(f"{option}: not with -r spark; see --spark-args, such as "
+                                 "--spark-args='--archives env.tar.gz#env'")
         strange = [name for name in opts["jobconf"] if not name.startswith("spark.")]
         if strange:
             raise UsageError(f"-D {strange[0]}: with -r spark properties must begin with 'spark.'")
@@ -62,8 +67,8 @@ class SparkRunner(SparkMRJobRunner):
                   if f"spark.executorEnv.{name}" not in given}
         late = {name: value for name, value in given.items() if name.startswith(_LATE)}
         early = {name: value for name, value in given.items() if name not in late}
-        return Settings(master, early, late, [*self._spark_upload_args(), *opts["spark_args"]],
-                        self._python(master), list(opts["py_files"]))
+        return Settings(master, early, late, list(opts["spark_args"]), self._python(master),
+                        list(opts["py_files"]))
 
     def _variables(self) -> dict[str, str]:
         """Environment of the tasks: what the bits depend on is as here (law 2)."""

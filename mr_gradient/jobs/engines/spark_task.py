@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -51,11 +50,12 @@ class TaskJob:
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        # Where task_errors looks; these are Hadoop's names.
-        os.environ["mapreduce_task_attempt_id"] = (
-            f"task_{context.stageId()}_{context.partitionId()}_{context.attemptNumber()}")
-        for word in ("map", "reduce"):
-            os.environ[f"mapreduce_{word}_maxattempts"] = str(self.attempts)
+        # Hadoop's names, where task_errors looks.
+        os.environ.update({
+            "mapreduce_task_attempt_id":
+            f"task_{context.stageId()}_{context.partitionId()}_{context.attemptNumber()}",
+            "mapreduce_map_maxattempts": str(self.attempts),
+            "mapreduce_reduce_maxattempts": str(self.attempts)})
         files = [each for each in self.arguments if isinstance(each, Shipped)]
         paths = _write(files)
         arguments = [paths[each.number] if isinstance(each, Shipped) else each
