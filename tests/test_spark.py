@@ -205,6 +205,34 @@ def test_prepare_and_evaluate(tmp_path, temporary, digits, capfd):
 
 
 @pytest.mark.long
+def test_same_bits_on_yarn(tmp_path, temporary, digits, hadoop, monkeypatch):
+    """Settings of a cluster are the user's own: here that its nodes have Spark's jars already."""
+    import pyspark
+
+    for name, value in hadoop.environment().items():
+        monkeypatch.setenv(name, value)
+    options = ["--spark-master", "yarn", "--python-bin", sys.executable]
+    for name, value in {"yarn.jars": f"local:{Path(pyspark.__file__).parent}/jars/*",
+                        "yarn.am.memory": "512m", "executor.memory": "512m",
+                        "executor.instances": "1", "driver.host": "127.0.0.1",
+                        "driver.bindAddress": "127.0.0.1", "ui.enabled": "false"}.items():
+        options += ["-D", f"spark.{name}={value}"]
+    run(f"file://{digits / 'data'}", tmp_path / "m", 5, None, options, runner="spark",
+        **RECIPES["softmax"])
+    assert bits(tmp_path / "m") == bits(digits / "softmax")
+    assert jobs(tmp_path / "m")[0]["application"].startswith("application_")
+    assert hadoop.run("fs", "-ls", "-R", ".").count("mr_gradient") == 0
+
+
+@pytest.mark.long
+def test_one_core_is_enough(tmp_path, temporary, digits):
+    """Law 4."""
+    run(str(digits / "data"), tmp_path / "m", 5, None, ["--spark-master", "local[1]"], runner="spark",
+        **RECIPES["softmax"])
+    assert bits(tmp_path / "m") == bits(digits / "softmax")
+
+
+@pytest.mark.long
 def test_the_cluster_ends_with_its_test(tmp_path, spark_ready):
     """However the test's process ends, no daemon and no file of the cluster stays."""
     code = ("import os, signal; from spark_cluster import SparkCluster; cluster = SparkCluster(1); "

@@ -125,6 +125,7 @@ def test_one_line_for_a_failed_job(text, message):
 
 @pytest.mark.parametrize(("said", "message"), [
     ("JAVA_HOME is not set\n", "needs Java 17"),
+    ("spark-class: line 71: /x/bin/java: No such file or directory\n", "needs Java 17"),
     ("java.lang.UnsupportedClassVersionError: org/apache/spark", "needs a newer Java"),
     ("ERROR StandaloneSchedulerBackend: Application has been killed. Reason: All masters are "
      "unresponsive! Giving up.", "the master does not answer; see --spark-master")])
@@ -132,6 +133,12 @@ def test_one_line_for_a_spark_that_does_not_start(said, message):
     error = spark_errors.of_start(said, RuntimeError("[JAVA_GATEWAY_EXITED]"))
     assert message in str(error)
     assert "\n" not in str(error)
+
+
+def test_a_context_that_does_not_start_says_why():
+    error = spark_errors.of_start("WARN a warning", RuntimeError(
+        "An error occurred while calling None.JavaSparkContext.\n: java.net.BindException: no port\n"))
+    assert str(error) == "-r spark: Spark did not start: no port"
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
+from mr_gradient.errors import UsageError
 from mr_gradient.jobs.engines import spark_errors
 from mr_gradient.jobs.engines.spark_runner import Settings
 from mr_gradient.ownership import owned_folder
@@ -68,7 +70,6 @@ class Application:
             if not self._verbose:
                 log = streams.enter_context(open(self._log, "ab"))
                 options |= {"stdout": log, "stderr": log}
-            gateway = None
             with _variable("PYSPARK_SUBMIT_ARGS", shlex.join(arguments[:-1]) + f" {arguments[-1]}"):
                 try:
                     gateway = launch_gateway(popen_kwargs=options)
@@ -81,29 +82,35 @@ class Application:
 
     @contextlib.contextmanager
     def _context(self) -> Iterator[Any]:
+        """The SparkContext; pyspark's traces in this process go with it."""
         from pyspark import SparkConf, SparkContext
 
-        conf = SparkConf(_jvm=self._gateway.jvm)
-        for name, value in self.settings.late.items():
-            conf.set(name, value)
-        handler = signal.getsignal(signal.SIGINT)
+        if SparkContext._active_spark_context is not None:
+            raise UsageError("-r spark: this process has a SparkContext already; stop it first")
+        path, handler = list(sys.path), signal.getsignal(signal.SIGINT)
+        jvm = SparkContext._gateway, SparkContext._jvm
+        SparkContext._gateway = SparkContext._jvm = None
         try:
-            context = SparkContext(conf=conf, gateway=self._gateway)
-        except Exception as error:
-            raise spark_errors.of_start(self._said(), error) from error
+            conf = SparkConf(_jvm=self._gateway.jvm)
+            for name, value in self.settings.late.items():
+                conf.set(name, value)
+            try:
+                context = SparkContext(conf=conf, gateway=self._gateway)
+            except Exception as error:
+                raise spark_errors.of_start(self._said(), error) from error
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGINT, handler)
+            try:
+                context.pythonExec = self.settings.python
+                yield context
+            finally:
+                with warnings.catch_warnings(), contextlib.suppress(Exception):
+                    warnings.simplefilter("ignore")  # of a JVM that is gone
+                    context.stop()
         finally:
-            if threading.current_thread() is threading.main_thread():
-                # pyspark's would stay after the application.
-                signal.signal(signal.SIGINT, handler)
-        try:
-            context.pythonExec = self.settings.python
-            yield context
-        finally:
-            with warnings.catch_warnings(), contextlib.suppress(Exception):
-                warnings.simplefilter("ignore")  # of a JVM that is gone
-                context.stop()
-            # The next application of this process has a JVM of its own.
-            SparkContext._gateway = SparkContext._jvm = None
+            SparkContext._gateway, SparkContext._jvm = jvm
+            sys.path[:] = path
 
     def run(self, title: str, collect: Callable[[], list],
             watch: Callable[[str], None]) -> tuple[list, dict]:

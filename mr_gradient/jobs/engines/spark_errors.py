@@ -9,20 +9,22 @@ from mr_gradient.errors import MrGradientError, TaskError, UsageError, from_task
 _PYTHON = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(.*)$", re.M)
 _NO_PYTHON = re.compile(r'Cannot run program "([^"]+)"')
 _LOST = re.compile(r"ExecutorLostFailure .*?Reason: (.*)")
-_JAVA = re.compile(r"^(?:Exception in thread .*?|Caused by: |Error: )?(?:[a-z]\w*\.)+"
+_NO_JAVA = re.compile(r"JAVA_HOME is not set|java: (?:not found|command not found|No such file)")
+_JAVA = re.compile(r"^(?:: |Exception in thread .*?|Caused by: |Error: )?(?:[a-z]\w*\.)+"
                    r"\w*(?:Exception|Error): (.+)$", re.M)
 
 
 def of_start(said: str, error: Exception) -> MrGradientError:
     """Why an application did not start. ``said``: what its JVM wrote."""
     details = f"{said}\n{error}"
-    if re.search(r"JAVA_HOME is not set|java: (?:command )?not found", details):
+    if _NO_JAVA.search(details):
         return UsageError("-r spark: needs Java 17 or later, found none; install one, or set JAVA_HOME")
     if "UnsupportedClassVersionError" in details:
         return UsageError("-r spark: this pyspark needs a newer Java, such as 17; set JAVA_HOME")
     if "All masters are unresponsive" in details:
         return TaskError("-r spark: the master does not answer; see --spark-master", details)
-    return TaskError(f"-r spark: Spark did not start: {_java_line(details)}", details)
+    what = _line(said, -1) if "JAVA_GATEWAY_EXITED" in details else _line(str(error), 0)
+    return TaskError(f"-r spark: Spark did not start: {what}", details)
 
 
 def of_job(error: Exception, said: str, status: int | None = None) -> MrGradientError:
@@ -42,11 +44,12 @@ def of_job(error: Exception, said: str, status: int | None = None) -> MrGradient
         return TaskError(f"the nodes have no {found[1]}; name their Python with --python-bin", details)
     if found := _LOST.search(text):
         return TaskError(f"a task lost its executor in each of its attempts: {found[1]}", details)
-    return TaskError(f"the job failed on Spark: {_java_line(text)}", details)
+    return TaskError(f"the job failed on Spark: {_line(text, 0)}", details)
 
 
-def _java_line(text: str) -> str:
-    """The line that says most."""
+def _line(text: str, which: int) -> str:
+    """The line that says what went wrong: an exception of Java's, else the first or the last."""
     if found := _JAVA.search(text):
         return found[1]
-    return next((line for line in text.splitlines() if line.strip()), "it said nothing")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[which] if lines else "it said nothing"
