@@ -34,7 +34,7 @@ from mr_gradient.dataset.uris import is_uri, local_path, without_file_scheme
 from mr_gradient.dataset.writer import REJECTS, SHARD_BYTES, shard_path
 from mr_gradient.errors import DataError, TaskError, UsageError
 from mr_gradient.jobs.engines import Engine, Work
-from mr_gradient.jobs.launch import engine_for, launcher
+from mr_gradient.jobs.launch import elsewhere, launcher
 from mr_gradient.jobs.prepare_job import (
     ATTEMPTS,
     STATISTICS,
@@ -67,7 +67,7 @@ def prepare(config: PreparationConfig) -> Prepared:
     """
     config.check()
     out = without_file_scheme(config.out)
-    if command := engine_for(config.arguments).elsewhere:
+    if command := elsewhere(config.arguments):
         check_visible(config, command)
     place = folder_at if command and is_uri(out) else output_folder
     # Tasks run in folders of their own.

@@ -12,17 +12,15 @@ from trainings import RECIPES, class_data, in_a_process, run
 from mr_gradient import fingerprint, threads
 from mr_gradient.errors import TaskError, UsageError
 from mr_gradient.jobs.engines import spark_errors, spark_task
+from mr_gradient.jobs.engines.spark import settings_of
 from mr_gradient.jobs.engines.spark_runner import Settings
-from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.protocol import SUMMARY, RecordProtocol
 
 pytestmark = pytest.mark.fast
 
 
 def settings(*options: str) -> Settings:
-    job = GradientJob(["-r", "spark", *options])
-    with job.make_runner() as runner:
-        return runner.settings(job.options.num_cores)
+    return settings_of(["-r", "spark", *options])
 
 
 @pytest.mark.parametrize(("options", "master", "is_local"), [
@@ -154,4 +152,4 @@ def test_local_data_is_refused_on_another_machines_cluster(tmp_path, capfd, comm
 def test_prepare_is_refused_on_another_machines_cluster(tmp_path, capfd):
     (tmp_path / "in.csv").write_text("a,label\n1,2\n2,3\n")
     refused(capfd, tmp_path, "prepare", tmp_path / "in.csv", "--out", tmp_path / "new", "-r", "spark",
-            "--spark-master", "spark://127.0.0.1:1", words=["prepare", "local[*]"])
+            "--spark-master", "spark://127.0.0.1:1", words=["in.csv: is on this machine", "file://"])

@@ -126,14 +126,14 @@ def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
     return arguments
 
 
-def engine_for(arguments: list[str]) -> type[Engine]:
-    """The engine that ``launcher`` makes."""
-    return engine_of(GradientJob(arguments).options.runner or "inline")
+def elsewhere(arguments: list[str]) -> str:
+    """See ``Engine.elsewhere``; of the engine that ``launcher`` makes."""
+    return engine_of(GradientJob(arguments).options.runner or "inline").elsewhere_for(arguments)
 
 
 def check_data(arguments: list[str], data: str) -> None:
     """Raises ``UsageError`` for a data set that the tasks of a cluster cannot read."""
-    if engine_for(arguments).elsewhere and not is_uri(data):
+    if elsewhere(arguments) and not is_uri(data):
         raise UsageError(f"--data {data}: tasks of {' '.join(arguments[:2])} run on other machines; "
                          "prepare it with --out hdfs:///... or another URI, or, if the folder is on a "
                          f"mount of all of them, name it file://{os.path.abspath(data)}")

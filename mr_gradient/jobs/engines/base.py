@@ -53,6 +53,11 @@ class Engine:
         self.watch: Callable[[str], None] = lambda text: None
         self.note: Callable[[str], None] = lambda text: None
 
+    @classmethod
+    def elsewhere_for(cls, arguments: list[str]) -> str:
+        """``elsewhere``, of jobs with these arguments."""
+        return cls.elsewhere
+
     def run(self, work: Work) -> Iterator[tuple]:
         """The records of a job. Raises the error of a task, or ``TaskError``."""
         files = [each for pair in work.broadcast.items() for each in pair]

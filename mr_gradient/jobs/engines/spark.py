@@ -18,6 +18,7 @@ from mr_gradient.errors import UsageError
 from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.jobs.engines import package, spark_task
 from mr_gradient.jobs.engines.base import Engine, Work, without_errors
+from mr_gradient.jobs.engines.spark_runner import Settings
 from mr_gradient.jobs.engines.spark_task import Shipped, TaskJob
 from mr_gradient.jobs.gradient_job import GradientJob
 
@@ -35,13 +36,15 @@ class SparkEngine(Engine):
         if importlib.util.find_spec("pyspark") is None:
             raise UsageError("-r spark: needs pyspark; install it with: pip install "
                              "'mr_gradient[spark]'")
-        job = GradientJob(self.arguments)
-        with job.make_runner() as runner:
-            self.settings = runner.settings(job.options.num_cores)
+        self.settings = settings_of(self.arguments)
         self._application: Any = None
         self._files = 0
         self._manifests: dict[str, Any] = {}
         self._kept: dict[str, Shipped] = {}
+
+    @classmethod
+    def elsewhere_for(cls, arguments: list[str]) -> str:
+        return "" if settings_of(arguments).is_local else "hadoop fs -put"
 
     def run(self, work: Work) -> Iterator[tuple]:
         application = self._started(work)
@@ -105,9 +108,9 @@ class SparkEngine(Engine):
         return self._manifests[manifest]
 
     def _reducers(self, work: Work) -> int:
-        """At most one a core: keys of a job that makes shards are as many as those."""
-        keys = work.blocks if work.kind.TASKS_PER_CORE == 1 else _MOST_REDUCERS
-        return max(1, min(keys, self._application.context.defaultParallelism, _MOST_REDUCERS))
+        """At most one a core, unless the job says more."""
+        cores = self._application.context.defaultParallelism
+        return work.reducers or max(1, min(work.blocks, cores, _MOST_REDUCERS))
 
     def _forget(self, result: Any, new: dict[str, Shipped]) -> None:
         """What only this job needed; Spark itself would wait for the JVM's garbage collector."""
@@ -119,6 +122,13 @@ class SparkEngine(Engine):
     def close(self) -> None:
         if self._application is not None:
             self._application.close()
+
+
+def settings_of(arguments: list[str]) -> Settings:
+    """What the arguments of a job say of Spark."""
+    job = GradientJob(arguments)
+    with job.make_runner() as runner:
+        return runner.settings(job.options.num_cores)
 
 
 def _memory(work: Work, given: dict[str, str]) -> dict[str, str]:
