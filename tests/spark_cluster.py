@@ -68,7 +68,7 @@ class SparkCluster:
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent)})
         try:
             self.folder = Path(self._supervisor.stdout.readline().rstrip("\n"))
-            for name in ("logs", "tmp", "nodes"):
+            for name in ("logs", "tmp", "java", "nodes"):
                 (self.folder / name).mkdir()
             self._start("master", "master.Master", "--host", "127.0.0.1", "--port", "0")
             self.master = self._wait("master", r"Starting Spark master at (spark://\S+)", 1)
@@ -95,12 +95,9 @@ class SparkCluster:
 
     def files(self) -> list[str]:
         """What applications have left on the nodes, beside what their executors said."""
-        left = []
-        for above, _, names in os.walk(self.folder):
-            inside = os.path.relpath(above, self.folder)
-            left += [os.path.join(inside, name) for name in names
-                     if not inside.startswith(("logs", "nodes")) and name not in ("stdout", "stderr")]
-        return sorted(left)
+        ours = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
+        return sorted(str(path) for path in ours if path.parts[0] not in ("logs", "java", "nodes")
+                      and path.name not in ("stdout", "stderr"))
 
     def log(self, name: str) -> str:
         return (self.folder / "logs" / f"{name}.log").read_text("utf-8", "replace")
@@ -115,7 +112,7 @@ class SparkCluster:
 
     def _start(self, name: str, kind: str, *arguments: str) -> None:
         """A daemon. No variable of this process's reaches a task by way of it."""
-        java = [f"-Djava.io.tmpdir={self.folder}/tmp", "-XX:-UsePerfData", "-XX:+UseSerialGC",
+        java = [f"-Djava.io.tmpdir={self.folder}/java", "-XX:-UsePerfData", "-XX:+UseSerialGC",
                 "-XX:TieredStopAtLevel=1"]
         env = {"PATH": os.defpath, "JAVA_HOME": str(java_home()), "SPARK_HOME": str(self._home),
                "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "128m",
@@ -131,7 +128,7 @@ class SparkCluster:
         return [("spark.driver.host", "127.0.0.1"), ("spark.driver.bindAddress", "127.0.0.1"),
                 ("spark.ui.enabled", "false"), ("spark.executor.memory", "512m"),
                 ("spark.executor.extraJavaOptions",
-                 f"-Djava.io.tmpdir={self.folder}/tmp -XX:-UsePerfData -XX:+UseSerialGC "
+                 f"-Djava.io.tmpdir={self.folder}/java -XX:-UsePerfData -XX:+UseSerialGC "
                  "-XX:TieredStopAtLevel=1")]
 
     def _python(self) -> Path:

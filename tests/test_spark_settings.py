@@ -104,12 +104,17 @@ Lost task 1.3 in stage 2.0 (TID 9) (10.0.0.1 executor 4): ExecutorLostFailure (e
 caused by one of the running tasks) Reason: Remote RPC client disassociated. Likely due to containers \
 exceeding thresholds, or network issues. Check driver logs for WARN messages.
 Driver stacktrace:"""
+CRASHED = """Job aborted due to stage failure: Task 1 in stage 2.0 failed 1 times, most recent \
+failure: Lost task 1.0 in stage 2.0 (TID 9) (localhost executor driver): \
+org.apache.spark.SparkException: Python worker exited unexpectedly (crashed): 9
+	at org.apache.spark"""
 NO_PYTHON = 'java.io.IOException: Cannot run program "python3.12": error=2, No such file or directory'
 
 
 @pytest.mark.parametrize(("text", "message"), [
     (PYTHON, r"a task failed: ModuleNotFoundError: No module named 'numpy' \(-v"),
     (LOST, "a task lost its executor in each of its attempts: Remote RPC client disassociated"),
+    (CRASHED, r"a task failed: Python worker exited unexpectedly \(crashed\): 9$"),
     (NO_PYTHON, "the nodes have no python3.12; name their Python with --python-bin"),
     ("org.apache.spark.SparkException: Job 0 cancelled because killed via the Web UI",
      "the job failed on Spark: Job 0 cancelled because killed via the Web UI")])

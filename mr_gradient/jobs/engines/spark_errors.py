@@ -9,6 +9,8 @@ from mr_gradient.errors import MrGradientError, TaskError, UsageError, from_task
 _PYTHON = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(.*)$", re.M)
 _NO_PYTHON = re.compile(r'Cannot run program "([^"]+)"')
 _LOST = re.compile(r"ExecutorLostFailure .*?Reason: (.*)")
+_RECENT = re.compile(r"most recent failure: Lost task [^()]*\(TID \d+\) \([^()]*\): "
+                     r"(?:[\w.$]+(?:Exception|Error): )?(.+)")
 _NO_JAVA = re.compile(r"JAVA_HOME is not set|java: (?:not found|command not found|No such file)")
 _JAVA = re.compile(r"^(?:: |Exception in thread .*?|Caused by: |Error: )?(?:[a-z]\w*\.)+"
                    r"\w*(?:Exception|Error): (.+)$", re.M)
@@ -44,6 +46,8 @@ def of_job(error: Exception, said: str, status: int | None = None) -> MrGradient
         return TaskError(f"the nodes have no {found[1]}; name their Python with --python-bin", details)
     if found := _LOST.search(text):
         return TaskError(f"a task lost its executor in each of its attempts: {found[1]}", details)
+    if found := _RECENT.search(text):
+        return TaskError(f"a task failed: {found[1]}", details)
     return TaskError(f"the job failed on Spark: {_line(text, 0)}", details)
 
 
