@@ -95,7 +95,9 @@ class SparkCluster:
 
     def files(self) -> list[str]:
         """What applications have left on the nodes, beside what their executors said."""
-        ours = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
+        # Not by Path.rglob, which cannot bear that a folder goes meanwhile.
+        ours = (Path(above, name).relative_to(self.folder)
+                for above, _, names in os.walk(self.folder) for name in names)
         return sorted(str(path) for path in ours if path.parts[0] not in ("logs", "java", "nodes")
                       and path.name not in ("stdout", "stderr"))
 

@@ -145,7 +145,7 @@ def test_a_task_that_fails_is_one_clear_error(tmp_path, temporary, digits, reque
     content[-1] ^= 1
     shard.write_bytes(content)
     options = LOCAL if where == "local" else request.getfixturevalue("spark").options
-    with pytest.raises(DataError, match=r"00001.safetensors.*checksum"):
+    with pytest.raises(DataError, match=r"00001.safetensors.*corrupted"):
         run(f"file://{tmp_path / 'data'}", tmp_path / "m", 5, None, options, runner="spark",
             **RECIPES["softmax"])
 
