@@ -213,17 +213,24 @@ def iterations_in(files: dict[str, bytes]) -> list[int]:
 
 
 def test_killed_at_any_moment_it_goes_on_with_the_same_bits(place, data, tmp_path, capfd):
-    """The driver, or it and the process that works on the store; a resume follows at once."""
+    """The driver, it and the process that works on the store, or that alone; a resume follows at
+    once."""
     train = ("train", "--data", data, *TRAIN)
     until, last = 0, 0
-    for both in (False, True, False):
+    for killed in ("driver", "both", "store"):
         until = last + 3
         with started(*train, "--out", place.uri, "--iterations", "100000", until=until) as process:
             store = store_process_of(process.pid)
-            process.kill()
-            if both:
+            if killed != "store":
+                process.kill()
+            if killed != "driver":
                 os.kill(store, signal.SIGKILL)
-            process.wait()
+            process.wait(60)
+            if killed == "store":
+                assert process.returncode == 2
+                assert process.stderr.read().splitlines()[-1] == (
+                    f"mr-gradient: {place.uri}: the process that talks to the store was killed; run "
+                    "the same command again to go on")
         last = iterations_in(place.files())[-1]
         assert last >= until
     answer(capfd, *train, "--out", place.uri, "--iterations", last + 2)
