@@ -11,7 +11,9 @@ from cli_tools import DIGITS, answer, command, refused
 from trainings import bits, run
 
 from mr_gradient.dataset import shards
+from mr_gradient.dataset.remote_stores import ObjectStore
 from mr_gradient.dataset.schema import is_dataset, open_dataset
+from mr_gradient.errors import DataError
 from mr_gradient.jobs import inline_runner
 
 pytestmark = pytest.mark.usefixtures("fresh_s3")
@@ -117,6 +119,24 @@ def test_a_failure_leaves_nothing(bucket, tmp_path, capfd, monkeypatch, failing)
         "--out s3://data/digits: cannot be written: the network is gone",))
     assert bucket() == []
     assert ("dataset.json" in sent) == (failing == 5)
+
+
+@pytest.mark.parametrize("failing", [1, 4])
+def test_a_failure_keeps_what_was_to_be_replaced(bucket, tmp_path, capfd, monkeypatch, failing):
+    answer(capfd, *PREPARE, "--out", "s3://data/digits")
+    before, sent = open_dataset("s3://data/digits").digest, []
+
+    def write(self, name, size, chunks, ask=ObjectStore.write):
+        sent.append(name)
+        if len(sent) == failing:
+            raise DataError("the network is gone")
+        ask(self, name, size, chunks)
+
+    monkeypatch.setattr(ObjectStore, "write", write)
+    refused(capfd, tmp_path, *PREPARE, "--out", "s3://data/digits", "--overwrite", "--shards", "2",
+            words=("the network is gone",))
+    assert bucket() == FILES
+    assert open_dataset("s3://data/digits").digest == before
 
 
 def test_no_work_is_done_for_a_place_that_cannot_be(bucket, tmp_path, capfd):

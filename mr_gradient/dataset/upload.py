@@ -32,17 +32,18 @@ def output_folder(out: str, overwrite: bool) -> Iterator[str]:
             yield folder
         return
     out = out.rstrip("/")
-    if split(out)[0] == "hdfs":
+    # In a store of objects nothing can be renamed: only what is replaced is kept until all has come.
+    if split(out)[0] == "hdfs" or overwrite:
         with folder_at(out, overwrite, ("shards",)) as place, _folder_here() as folder:
             yield folder
             _copy(folder, store_at(place))
         return
     with told(out):
-        _Target(out).check(overwrite)
+        _Target(out).check()
     with _folder_here() as folder:
         yield folder
         with told(out):
-            _Target(out).replace(folder, overwrite)
+            _Target(out).fill(folder)
 
 
 @contextlib.contextmanager
@@ -80,24 +81,20 @@ class _Target:
         self._system, self._inside = filesystem(uri)
         self._inside = self._inside.rstrip("/")
 
-    def check(self, overwrite: bool) -> list[str]:
-        """The files that are there. Raises ``UsageError`` unless they may be replaced."""
-        found = self._files()
-        check_contents(self._uri, found, overwrite)
-        return found
+    def check(self) -> None:
+        """Raises ``UsageError`` if there are files."""
+        check_contents(self._uri, self._files(), overwrite=False)
 
-    def replace(self, folder: str, overwrite: bool) -> None:
-        """Copy a data set there, over what was. Without its description it counts as unfinished."""
-        before, names = self.check(overwrite), _names(folder)
+    def fill(self, folder: str) -> None:
+        """Copy a data set there. Without its description it counts as unfinished."""
+        self.check()
         try:
-            self._remove([FILE] if FILE in before else [])
-            for name in names:
+            for name in _names(folder):
                 self._system.put_file(os.path.join(folder, name), f"{self._inside}/{name}")
         except BaseException:
             with contextlib.suppress(Exception):
                 self._remove(self._files())
             raise
-        self._remove([name for name in before if name not in names])
 
     def _files(self) -> list[str]:
         """Their paths below the place; nothing for one that is not there."""
