@@ -63,11 +63,11 @@ class Hdfs:
     def files(self, path: str) -> dict[str, int]:
         """All files below a folder by their path there, with their bytes; none for no folder."""
         found: dict[str, int] = {}
-        waiting = [""]
+        path, waiting = path.rstrip("/"), [""]
         while waiting:
             inside = waiting.pop()
             try:
-                children = self.children(path + inside)
+                children = self.children(path + inside or "/")
             except FileNotFoundError:
                 continue
             for each in children:
