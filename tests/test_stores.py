@@ -112,8 +112,6 @@ def test_who_comes_too_late_writes_nothing(place):
 @pytest.fixture
 def elsewhere(place, monkeypatch):
     """Tasks that see none of the driver's files, and their input."""
-    if not place.uri.startswith(("s3:", "hdfs:")):
-        pytest.skip("not at a URI")
     monkeypatch.setattr(Engine, "elsewhere", "put")
     place.put("input/table.csv", TABLE.encode())
     return place
@@ -145,6 +143,11 @@ def at_out(here: dict[str, bytes], place: Place) -> dict[str, bytes]:
     return {f"data/{name}": data for name, data in {**here, "rejects.jsonl": rejects}.items()}
 
 
+#: Every start of ``hadoop`` takes a second.
+AT_URIS = pytest.mark.parametrize("place", ["s3", "hdfs"], indirect=True)
+
+
+@AT_URIS
 def test_tasks_make_the_data_set_where_it_shall_be(elsewhere, here, tmp_path, capfd):
     """Another one is replaced if that is asked for; leftovers of drivers that were killed go."""
     argv = elsewhere.prepare
@@ -159,6 +162,7 @@ def test_tasks_make_the_data_set_where_it_shall_be(elsewhere, here, tmp_path, ca
     refused(capfd, tmp_path, *argv, "--overwrite", words=("something else ('notes.txt')",))
 
 
+@AT_URIS
 def test_a_task_that_is_tried_again_does_no_harm(elsewhere, here, capfd, monkeypatch):
     """All segments and shards are written twice, by attempts of which one has no record."""
     def twice(store, name, *rest, ask):
@@ -171,6 +175,7 @@ def test_a_task_that_is_tried_again_does_no_harm(elsewhere, here, capfd, monkeyp
     assert made(elsewhere) == at_out(here, elsewhere)
 
 
+@AT_URIS
 @pytest.mark.parametrize("name", ["write_segment", "assemble"])
 def test_a_failure_leaves_nothing(elsewhere, tmp_path, capfd, monkeypatch, name):
     ask = getattr(prepare_job, name)
