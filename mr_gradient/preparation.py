@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
@@ -60,10 +61,11 @@ class Prepared(NamedTuple):
     bad_rows: int
 
 
-def prepare(config: PreparationConfig) -> Prepared:
+def prepare(config: PreparationConfig, watch: Callable[[str], None] = lambda text: None) -> Prepared:
     """Write the data set ``config.out``; it appears there only when it is whole.
 
-    Raises ``UsageError`` or ``DataError`` that names what is wrong with the options or the input.
+    ``watch`` is called with a few words while a job runs on a cluster. Raises ``UsageError`` or
+    ``DataError`` that names what is wrong with the options or the input.
     """
     config.check()
     out = without_file_scheme(config.out)
@@ -80,7 +82,7 @@ def prepare(config: PreparationConfig) -> Prepared:
         with place(out, config.overwrite) as folder:
             store = store_at(folder)
             pieces = chosen.pieces(paths, source, config.piece_bytes)
-            run = _Run(config, jobs.engine, jobs.scratch, store, pieces)
+            run = _Run(config, jobs.engine, jobs.scratch, store, pieces, watch)
             source = _visible(source, store)
             if not pieces:
                 raise run.no_rows()
@@ -143,6 +145,7 @@ class _Run:
     scratch: str
     store: Store
     pieces: list[Piece]
+    watch: Callable[[str], None]
     bad_rows: int = 0
 
     def no_rows(self) -> DataError:
@@ -166,6 +169,7 @@ class _Run:
             total = len(self.pieces) * self.config.piece_bytes
             shards = settings.deal.shards + settings.deal.held_shards
             title, reducers = "shards", min(shards, -(-total // SHARD_BYTES))
+        self.engine.watch = lambda text: self.watch(f"{title}  {text}")
         work = Work(PrepareJob, manifest, {"--settings": path}, title=f"prepare, {title}",
                     reducers=reducers, map_bytes=_MAP_BYTES, reduce_bytes=_REDUCE_BYTES)
         for key, value in self.engine.run(work):

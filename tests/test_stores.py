@@ -190,6 +190,19 @@ def test_a_failure_leaves_nothing(elsewhere, tmp_path, capfd, monkeypatch, name)
     assert made(elsewhere) == {}
 
 
+def test_tasks_say_that_they_work(tmp_path, monkeypatch):
+    """Or a cluster would kill those that take long."""
+    said = []
+    monkeypatch.setattr(prepare_job, "_REPORT_SECONDS", -1)
+    monkeypatch.setattr(prepare_job.PrepareJob, "set_status", lambda job, text: said.append(text))
+    put(tmp_path, {"table.csv": TABLE})
+    assert command("prepare", tmp_path / "table.csv", "--out", tmp_path / "data", *OPTIONS) == 0
+    # Of each pass one batch, and what the shards are read from.
+    assert said[:4] == ["piece 0", "working", "piece 0", "working"]
+    assert set(said[4:]) == {"working"}
+    assert len(said) >= 4 + 4
+
+
 def test_files_of_this_machine_are_refused(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(Engine, "elsewhere", "hadoop fs -put")
     table = tmp_path / "table.csv"

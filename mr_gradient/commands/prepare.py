@@ -109,7 +109,10 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
     config = PreparationConfig(
         **fields_of(PreparationConfig, options), format_options=_format_options(options),
         arguments=job_arguments(options.runner, rest, options.verbose))
-    prepared = prepare(config)
+    try:
+        prepared = prepare(config, _watch)
+    finally:
+        _watch("")
     dataset, schema = prepared.dataset, prepared.dataset.schema
     result = {"data": dataset.folder, "examples": dataset.rows("train"),
               "held_out": dataset.rows("held_out"), "bad_rows": prepared.bad_rows,
@@ -117,6 +120,12 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
               "classes": list(schema.classes), "layout": schema.layout, "dtype": schema.dtype,
               "shards": len(dataset.train) + len(dataset.held_out)}
     return result if options.json else _for_a_person(result, prepared, options.like)
+
+
+def _watch(text: str) -> None:
+    """A few words about the job that runs, on a terminal, in place of those before."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _for_a_person(result: dict, prepared: Prepared, like: str) -> dict:

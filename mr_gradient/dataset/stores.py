@@ -43,6 +43,8 @@ class Store(Protocol):
 
     #: A path or a URI.
     folder: str
+    #: Called with each MiB that is fetched or read.
+    beat: Callable[[], None]
 
     def write(self, name: str, size: int, chunks: Chunks) -> None:
         """Write a file of ``size`` bytes; a killed or failed writer leaves no file that is whole."""
@@ -110,6 +112,8 @@ def blocks_of(file: BinaryIO, start: int, size: int) -> Iterator[memoryview]:
 class LocalStore:
     """See ``Store``."""
 
+    beat = staticmethod(lambda: None)
+
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
@@ -126,7 +130,9 @@ class LocalStore:
             path = self._path(spans[number].name)
             try:
                 with open(path, "rb", buffering=0) as file:
-                    yield from blocks_of(file, spans[number].start + start, size)
+                    for block in blocks_of(file, spans[number].start + start, size):
+                        self.beat()
+                        yield block
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -43,6 +44,7 @@ SUMMARY, STATISTICS, STRATA = "summary", "statistics", "strata"
 ATTEMPTS = "attempts"
 #: Rows of one segment; a piece that is compressed may hold many times as many.
 _SEGMENT_BYTES = 64 * 1024 * 1024
+_REPORT_SECONDS = 30.0
 
 
 @dataclass
@@ -103,9 +105,11 @@ class PrepareJob(BaseJob):
         self.add_file_arg("--settings", help="settings, as 'mr-gradient prepare' writes them")
 
     def mapper_init(self) -> None:
+        self._reported = time.monotonic()
         self._settings = PrepareSettings.load(self.options.settings)
         if self._settings.plan:
             self._store = store_at(self._settings.folder)
+            self._store.beat = self._report
             self._plan = Plan.from_json(self._settings.plan)
 
     reducer_init = mapper_init
@@ -121,12 +125,20 @@ class PrepareJob(BaseJob):
             "piece": piece.piece, "rows": rows, "bad": bad.count,
             "notes": sorted(bad.notes, key=itemgetter(1))}]
 
+    def _report(self) -> None:
+        """Tell the cluster now and then that this task works, or it would be killed after ten minutes:
+        a compressed file is one piece, however long it is."""
+        if time.monotonic() - self._reported > _REPORT_SECONDS:
+            self._reported = time.monotonic()
+            self.set_status("working")
+
     def _batches(self, piece: Piece, bad: BadRows) -> Iterator[Rows]:
         """The good rows of a piece."""
         settings = self._settings
         known = self._plan.labels if settings.known else None
         packed = settings.source.options.get("packed")
         for batch in formats.get(settings.source.format).read(piece, settings.source, bad):
+            self._report()
             rows = settings.checks.usable(batch, known, piece.path, bad)
             if len(rows.number):
                 yield pack(rows, packed) if packed else rows
