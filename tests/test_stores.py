@@ -48,6 +48,8 @@ class Place:
 def place(request, tmp_path, monkeypatch):
     """An empty folder in each kind of store, as far as the machine has it."""
     kind = request.param
+    if kind in ("hdfs", "hadoop"):
+        hadoop = request.getfixturevalue("hadoop")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     if kind == "folder":
@@ -63,7 +65,6 @@ def place(request, tmp_path, monkeypatch):
         store_at("s3://place").remove("in")
         remote.end_threads()
     else:
-        hadoop = request.getfixturevalue("hadoop")
         for name, value in hadoop.environment().items():
             monkeypatch.setenv(name, value)
         authority, path = hadoop.ports.address("name node"), f"/user/{hadoop.options.user}/place"
