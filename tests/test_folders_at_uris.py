@@ -74,7 +74,8 @@ class Hdfs:
                         yield path[len(self._path) + 1:], file.read()
 
     def put(self, name: str, data: bytes) -> None:
-        self._web.write(f"{self._path}/{name}", data)
+        self._web.make_folder(self._path)
+        self._web.create(f"{self._path}/{name}", len(data), [data])
 
     def clear(self) -> None:
         self._web.delete(self._path, recursive=True)
