@@ -317,7 +317,7 @@ def test_by_the_program_hadoop_where_webhdfs_is_not_served(hdfs, data, tmp_path,
     train = ("train", "--data", data, *TRAIN, "--out")
     try:
         with started(*train, there, "--iterations", "100000", until=2) as process:
-            refused(capfd, tmp_path / "temporary", *train, there, words=(
+            refused(capfd, data, *train, there, words=(
                 "another process is training in this folder",))
             process.kill()
             process.wait()
