@@ -16,7 +16,7 @@ from mrjob.job import MRJob
 from mrjob.runner import MRJobRunner
 from mrjob.setup import parse_legacy_hash_path
 
-from mr_gradient.errors import MrGradientError
+from mr_gradient.errors import MrGradientError, UsageError
 from mr_gradient.jobs.heartbeat import Heartbeat
 from mr_gradient.jobs.mrjob_compat import import_without_pyspark
 from mr_gradient.jobs.task_errors import ERROR, reported
@@ -82,6 +82,9 @@ class BaseJob(MRJob):
                               help="keep no shard that comes from a URI on the node")
         self.add_passthru_arg("--errors-as-records", action="store_true", default=False,
                               help="the last attempt of a task reports its error in a record")
+        # For the driver alone, so no option that mrjob would pass on.
+        self.arg_parser.add_argument("--yes", action="store_true", default=False,
+                                     help="-r emr: start a cluster without a question")
         self.add_options()
         self._parsers[type(self)] = _Parsers(
             self.arg_parser, self._passthru_arg_dests, self._file_arg_dests)
@@ -185,4 +188,15 @@ class BaseJob(MRJob):
         if alias == "spark":
             from mr_gradient.jobs.engines.spark_runner import SparkRunner
             return SparkRunner
+        if alias == "emr":
+            return _emr_runner()
         return super()._runner_class()
+
+
+def _emr_runner() -> type[MRJobRunner]:
+    try:
+        from mr_gradient.jobs.engines.emr_runner import EmrRunner
+    except ImportError as error:
+        raise UsageError(f"-r emr: needs boto3 ({error}); install it with: pip install "
+                         "'mr_gradient[emr]'") from None
+    return EmrRunner

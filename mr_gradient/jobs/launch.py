@@ -88,6 +88,9 @@ def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
 
     Raises ``UsageError`` for a runner or an option that mrjob does not know.
     """
+    if runner == "dataproc":
+        raise UsageError("-r dataproc: Google's Dataproc is not supported; run this on its master node "
+                         "with -r hadoop")
     if runner not in RUNNERS:
         raise UsageError(f"-r {runner}: must be one of {', '.join(RUNNERS)}")
     arguments = ["-r", runner, *options]

@@ -17,6 +17,7 @@ _ENGINES = {
     "local": "base:Engine",
     "hadoop": "hadoop:HadoopEngine",
     "spark": "spark:SparkEngine",
+    "emr": "emr:EmrEngine",
 }
 RUNNERS = tuple(_ENGINES)
 

@@ -1,0 +1,277 @@
+"""``-r emr`` against moto's server and an agent that runs the steps: see ``emr_agent``.
+
+What this does not show: that AWS takes the same requests, and how its nodes behave.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from cli_tools import DIGITS, ROOT, assert_one_line, command, module
+from trainings import bits
+
+from mr_gradient.jobs.engines import emr_runner
+
+pytestmark = pytest.mark.usefixtures("fresh_s3")
+
+SECRET = "kept-to-ourselves"
+TRAIN = ("train", "--data", "s3://data/digits", "--model", "softmax", "--iterations")
+EMR = ("-r", "emr", "--cloud-tmp-dir", "s3://data/tmp", "--check-cluster-every", "0.2")
+SECONDS = 60
+BOOTSTRAP = f"""#!/bin/sh -e
+sudo dnf install -y {emr_runner.python()} {emr_runner.python()}-pip
+sudo {emr_runner.python()} -m pip install {" ".join(emr_runner.packages())}
+"""
+
+
+class Aws:
+    """What the tests see of the account: ``clusters`` since the test began, and files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.emr, self.s3 = folder, boto3.client("emr"), boto3.client("s3")
+        self._seen: set[str] = set()
+
+    def begin(self) -> None:
+        self._seen = {each["Id"] for each in self.emr.list_clusters()["Clusters"]}
+
+    def clusters(self) -> list[dict]:
+        return [self.emr.describe_cluster(ClusterId=each["Id"])["Cluster"]
+                for each in self.emr.list_clusters()["Clusters"] if each["Id"] not in self._seen]
+
+    def ended(self) -> list[str]:
+        """States of the clusters."""
+        return [cluster["Status"]["State"] for cluster in self.clusters()]
+
+    def steps(self, cluster: str) -> list[dict]:
+        return self.emr.list_steps(ClusterId=cluster)["Steps"][::-1]
+
+    def files(self) -> list[str]:
+        found = self.s3.list_objects_v2(Bucket="data").get("Contents", ())
+        return [each["Key"] for each in found if not each["Key"].startswith("digits/")]
+
+    def running_cluster(self) -> str:
+        """One of the user's own."""
+        self.s3.put_object(Bucket="data", Key="digits/own.sh", Body=BOOTSTRAP.encode())
+        return self.emr.run_job_flow(
+            Name="mine", ReleaseLabel="emr-7.13.0", Instances={
+                "KeepJobFlowAliveWhenNoSteps": True, "InstanceGroups": [
+                    {"InstanceRole": "MASTER", "InstanceType": "m6i.xlarge", "InstanceCount": 1}]},
+            BootstrapActions=[{"Name": "python", "ScriptBootstrapAction": {
+                "Path": "s3://data/digits/own.sh"}}])["JobFlowId"]
+
+    def wait(self, what) -> None:
+        until = time.monotonic() + SECONDS
+        while not what():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def account(s3_environment, tmp_path_factory) -> Iterator[Aws]:
+    """The stand-in for AWS, with the digits at ``s3://data/digits``."""
+    folder = tmp_path_factory.mktemp("agent")
+    s3_environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    with subprocess.Popen([sys.executable, ROOT / "tests/emr_agent.py", folder], text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as process:
+        try:
+            host, port = process.stdout.readline().split()
+            s3_environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+            found = Aws(folder)
+            found.s3.create_bucket(Bucket="data")
+            assert command("prepare", DIGITS, "--out", "s3://data/digits", "--test-fraction", "0.2",
+                           "--shards", "2", "--json") == 0
+            yield found
+        finally:
+            process.stdin.close()
+
+
+@pytest.fixture
+def aws(account) -> Iterator[Aws]:
+    """Nothing is left in S3 by a test, and no cluster that it has not asked for."""
+    account.begin()
+    yield account
+    assert account.files() == []
+
+
+def run(tmp_path: Path, *argv: object) -> subprocess.CompletedProcess:
+    return module("mr_gradient", *argv, temporary=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(account, tmp_path_factory) -> tuple[Path, str]:
+    """Three iterations on EMR; the folder of the model, and what the driver said."""
+    folder = tmp_path_factory.mktemp("emr")
+    account.begin()
+    done = run(folder, *TRAIN, "3", "--out", folder / "model", *EMR, "--yes")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stderr
+
+
+def test_a_training_has_the_bits_of_inline(aws, trained, tmp_path):
+    folder, said = trained
+    assert run(tmp_path, *TRAIN, "3", "--out", tmp_path / "model").returncode == 0
+    assert bits(folder / "model") == bits(tmp_path / "model")
+    assert re.match(r"starting a cluster: emr-7[.\d]+ in us-east-1, 1 m6i.xlarge as master, 2 "
+                    "m6i.xlarge as core; it ends with this run, or after 10 idle minutes", said)
+    assert [path.name for path in folder.iterdir()] == ["model"]
+
+
+def test_one_cluster_for_all_iterations_which_ends(account, trained):
+    (cluster,) = account.clusters()
+    assert cluster["Status"]["State"] == "TERMINATED"
+    assert cluster["AutoTerminate"] is False
+    policy = account.emr.get_auto_termination_policy(ClusterId=cluster["Id"])
+    assert policy["AutoTerminationPolicy"] == {"IdleTimeout": 600}
+    assert cluster["ServiceRole"] == "EMR_DefaultRole"
+    assert cluster["Ec2InstanceAttributes"]["IamInstanceProfile"] == "EMR_EC2_DefaultRole"
+    steps = account.steps(cluster["Id"])
+    assert [step["Name"].removeprefix(cluster["Name"]) for step in steps] == [
+        " iteration 0", " iteration 1", " iteration 2", " iteration 3", " iteration 0"]
+    assert {step["Status"]["State"] for step in steps} == {"COMPLETED"}
+    lines = (trained[0] / "model/history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["job"]["step"] for line in lines] == [step["Id"] for step in steps[1:4]]
+    assert SECRET not in json.dumps([cluster, steps], default=str)
+
+
+def test_only_parameters_travel_again(account, trained):
+    (cluster,) = account.clusters()
+    files = [step["Config"]["Args"][step["Config"]["Args"].index("-files") + 1].split(",")
+             for step in account.steps(cluster["Id"])]
+    (package, *others), params = {each[0] for each in files}, [each[1] for each in files]
+    assert package.endswith("/staged/0/mr_gradient.zip#mr_gradient.zip")
+    assert not others
+    assert all(len(each) == 2 for each in files)
+    assert len(set(params)) == len(files)
+
+
+def test_a_cluster_of_the_users_goes_on(aws, trained, tmp_path):
+    mine = aws.running_cluster()
+    options = ("--model", trained[0] / "model", "--data", "s3://data/digits", "--json")
+    there = run(tmp_path, "evaluate", *options, *EMR, "--cluster-id", mine)
+    here = run(tmp_path, "evaluate", *options)
+    assert there.returncode == 0, there.stderr
+    assert there.stderr == ""
+    assert json.loads(there.stdout) | {"seconds": 0} == json.loads(here.stdout) | {"seconds": 0}
+    assert aws.ended() == ["WAITING"]
+    aws.emr.terminate_job_flows(JobFlowIds=[mine])
+
+
+def test_an_error_of_a_task_comes_as_a_record(aws, tmp_path):
+    shard = {"Bucket": "data", "Key": "digits/shards/00001.safetensors"}
+    whole = aws.s3.get_object(**shard)["Body"].read()
+    aws.s3.put_object(**shard, Body=whole[:-1] + b"\xff")
+    try:
+        done = run(tmp_path, *TRAIN, "3", "--out", tmp_path / "m", *EMR, "--yes",
+                   "-D", "mapreduce.map.maxattempts=1")
+    finally:
+        aws.s3.put_object(**shard, Body=whole)
+    assert done.returncode == 2
+    start, error = done.stderr.splitlines()
+    assert start.startswith("starting a cluster: ")
+    assert_one_line(error, ("s3://data/digits/shards/00001.safetensors", "SHA-256", "corrupted"))
+    assert aws.ended() == ["TERMINATED"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_says_nothing_itself(aws, tmp_path):
+    done = run(tmp_path, *TRAIN, "3", "--out", tmp_path / "m", *EMR, "--yes",
+               "--python-bin", "python3.4", "-D", "mapreduce.map.maxattempts=1", "--cloud-log-dir", "s3://data/logs")
+    assert done.returncode == 1
+    (cluster,) = aws.clusters()
+    (step,) = aws.steps(cluster["Id"])
+    assert_one_line(done.stderr.splitlines()[1], (
+        f"the job failed on EMR: step {step['Id']} failed (", "subprocess failed with code 127",
+        f"s3://data/logs/{cluster['Id']}/steps/{step['Id']}/"))
+    assert aws.ended() == ["TERMINATED"]
+
+
+def test_a_bootstrap_that_fails(aws, tmp_path):
+    conf = tmp_path / "mrjob.conf"
+    conf.write_text(json.dumps({"runners": {"emr": {"bootstrap": ["false"]}}}))
+    done = run(tmp_path, *TRAIN, "3", "--out", tmp_path / "m", *EMR, "--yes", "-c", conf)
+    assert done.returncode == 1
+    assert_one_line(done.stderr.splitlines()[1], (
+        "the job failed on EMR: step s-", "cancelled (cluster j-", "terminated_with_errors: ",
+        "bootstrap action 1 returned a non-zero return code 1", "--cloud-log-dir"))
+
+
+def start(tmp_path: Path, *argv: object) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mr_gradient", *map(str, argv)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)})
+
+
+def running(aws: Aws) -> bool:
+    return any(step["Status"]["State"] == "RUNNING"
+               for cluster in aws.clusters() for step in aws.steps(cluster["Id"]))
+
+
+def test_a_lost_driver_is_cleaned_up_after_and_ctrl_c_ends_the_cluster(aws, tmp_path):
+    arguments = (*TRAIN, "300", "--out", tmp_path / "m", *EMR, "--yes")
+    with start(tmp_path, *arguments) as lost:
+        aws.wait(lambda: running(aws))
+        lost.kill()
+    (left,) = aws.clusters()
+    assert left["Status"]["State"] in ("RUNNING", "WAITING")
+    with start(tmp_path, *arguments) as driver:
+        aws.wait(lambda: len(aws.clusters()) == 2 and running(aws))
+        driver.send_signal(signal.SIGINT)
+        _, said = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == 130
+    assert said.splitlines()[1].startswith("mr-gradient: interrupted")
+    assert aws.ended() == ["TERMINATED", "TERMINATED"]
+
+
+def test_ctrl_c_ends_the_step_on_a_cluster_of_the_users(aws, tmp_path):
+    mine = aws.running_cluster()
+    with start(tmp_path, *TRAIN, "300", "--out", tmp_path / "m", *EMR, "--cluster-id", mine) as driver:
+        aws.wait(lambda: running(aws))
+        driver.send_signal(signal.SIGTERM)
+        assert driver.wait(SECONDS) == 130
+    step, kill = aws.steps(mine)
+    assert step["Status"]["State"] == "CANCELLED"
+    aws.wait(lambda: aws.steps(mine)[1]["Status"]["State"] == "COMPLETED")
+    name = step["Name"].partition(" ")[0]
+    assert f"mapreduce.job.tags={name}" in step["Config"]["Args"]
+    assert kill["Name"] == f"{name} end"
+    assert aws.ended() == ["WAITING"]
+    aws.emr.terminate_job_flows(JobFlowIds=[mine])
+    aws.wait((aws.folder / f"{mine}.yarn").exists)
+    assert (aws.folder / f"{mine}.yarn").read_text() == f"application -list -appTags {name}\n"
+
+
+def test_without_a_terminal_it_does_not_ask(aws, tmp_path):
+    done = run(tmp_path, *TRAIN, "3", "--out", tmp_path / "m", *EMR)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, ("-r emr: would start a cluster: emr-7", "--yes", "--cluster-id"))
+    assert aws.clusters() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_terminal_it_asks(aws, tmp_path):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+            [sys.executable, "-m", "mr_gradient", *TRAIN, "3", "--out", tmp_path / "m", *EMR],
+            stdin=theirs, stderr=theirs, env={**os.environ, "PYTHONPATH": str(ROOT)}) as done:
+        os.close(theirs)
+        os.write(ours, b"n\n")
+        said = b""
+        while b"no cluster was started" not in said:
+            said += os.read(ours, 4096)
+        assert done.wait(SECONDS) == 2
+    os.close(ours)
+    assert b"Start it? [y/N]" in said
+    assert aws.clusters() == []
