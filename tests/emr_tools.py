@@ -1,4 +1,4 @@
-"""What nodes of the stand-in for EMR have on their path: ``dnf``, a Python's ``pip``, ``yarn``, ``aws``.
+"""What nodes of the stand-in for EMR have on their path: ``dnf``, ``pip``, ``yarn`` and ``aws``.
 
     python tests/emr_tools.py NODE TOOL [ARGUMENT ...]
 """

@@ -56,6 +56,8 @@ def add(commands) -> None:
     _add_optimizer(_without_defaults(parser.add_argument_group("optimizer and strategy")))
     add_node_cache(parser)
     add_runner(parser)
+    parser.add_argument("--driver-on-cluster", action="store_true",
+                        help="of -r emr: run all of this on the cluster's master node, and look on")
 
 
 def _without_defaults(parser):
@@ -118,10 +120,16 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
     check_runner_options(options, rest)
     config = from_yaml(getattr(options, "config", ""), {
         **fields_of(TrainConfig, options), "runner_options": [*rest, *node_cache_options(options)]})
-    result = train(config, functools.partial(on_stderr, options.progress))
+    if options.driver_on_cluster:
+        from mr_gradient.commands.on_cluster import train_on_cluster
+
+        result, classes = train_on_cluster(config, options.progress == "none")
+    else:
+        result = train(config, functools.partial(on_stderr, options.progress))
+        classes = model_folder.read(config.out).schema.classes
     if options.json:
         return result
-    print_results(result, model_folder.read(config.out).schema.classes, sys.stdout)
+    print_results(result, classes, sys.stdout)
     return {}
 
 

@@ -26,18 +26,21 @@ _NAME = "mr_gradient"
 
 
 class EmrEngine(Engine):
-    """See ``Engine``. The cluster starts with the first job; it and its folder in S3 end with us."""
+    """See ``Engine``. The cluster starts with the first job; it and its folder in S3 end with us.
+
+    ``name``: of the run on AWS; ``package``: URI of the package, once there is a cluster.
+    """
 
     def __init__(self, arguments: list[str], scratch: str, run: str) -> None:
         super().__init__(arguments, scratch, run)
-        self._name = f"{_NAME}-{run}-{_owner()}"
+        self.name, self.package = f"{_NAME}-{run}-{_owner()}", ""
         self._options = GradientJob(arguments).options
         with GradientJob(arguments).make_runner() as runner:
             opts = runner._opts
             self._region = opts["region"]
             self.storage = EmrStorage(runner.fs.s3.make_s3_client(self._region),
-                                      f"{opts['cloud_tmp_dir']}{self._name}")
-            self.cluster = EmrCluster(runner.make_emr_client(), self._name, opts["cluster_id"],
+                                      f"{opts['cloud_tmp_dir']}{self.name}")
+            self.cluster = EmrCluster(runner.make_emr_client(), self.name, opts["cluster_id"],
                                       opts["check_cluster_every"])
         self._staged: dict[tuple, str] = {}
         self._begun = False
@@ -46,7 +49,7 @@ class EmrEngine(Engine):
     def begin(self) -> None:
         """Have a cluster, with the package in its folder; asks the user if one is to be started."""
         with GradientJob(self.arguments).make_runner() as runner:
-            request, uploads = runner.cluster(self._name, self.storage.uri)
+            request, uploads = runner.cluster(self.name, self.storage.uri)
             self.cluster.confirm(request, self._region, self._options.yes)
             self._begun = True  # from here on there may be something to remove
             self.storage.remove_folder()
@@ -55,9 +58,10 @@ class EmrEngine(Engine):
             self.cluster.begin(request)
         zipped = os.path.join(self.scratch, package.NAME)
         package.write(zipped)
+        self.package = self.stage(zipped)
         self.arguments = [*self.arguments, "--errors-as-records",
                           "--cmdenv", f"PYTHONPATH={package.NAME}",
-                          "--files", f"{self.stage(zipped)}#{package.NAME}"]
+                          "--files", f"{self.package}#{package.NAME}"]
 
     def run(self, work: Work) -> Iterator[tuple]:
         """One step; the records come from the job's output in S3."""
@@ -91,8 +95,8 @@ class EmrEngine(Engine):
 
     def _defaults(self, work: Work) -> dict[str, str]:
         """Properties of the job, unless the user says otherwise."""
-        return {"mapreduce.job.name": f"{self._name} {work.title}",
-                "mapreduce.job.tags": self._name,
+        return {"mapreduce.job.name": f"{self.name} {work.title}",
+                "mapreduce.job.tags": self.name,
                 # No reducer sits in a slot that a mapper needs (law 4).
                 "mapreduce.job.reduce.slowstart.completedmaps": "1.0",
                 **sizes.of_job(work)}
