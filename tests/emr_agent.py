@@ -26,6 +26,7 @@ import boto3
 from emr_streaming import StepError, run_streaming
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
+from moto.emr.exceptions import ValidationException
 from moto.emr.models import emr_backends
 from moto.emr.responses import ElasticMapReduceResponse
 from moto.server import ThreadedMotoServer
@@ -36,6 +37,7 @@ UNFINISHED = ("PENDING", "RUNNING")
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 POLICIES: dict[str, dict] = {}
 _run_job_flow = ElasticMapReduceResponse.run_job_flow
+_add_job_flow_steps = ElasticMapReduceResponse.add_job_flow_steps
 
 
 def run_job_flow(self: ElasticMapReduceResponse) -> ActionResult:
@@ -55,6 +57,14 @@ def cancel_steps(self: ElasticMapReduceResponse) -> ActionResult:
         if step.id in wanted and step.state in UNFINISHED:
             step.state = "CANCELLED"
     return EmptyResult()
+
+
+def add_job_flow_steps(self: ElasticMapReduceResponse) -> ActionResult:
+    """As moto's, which would give steps to a cluster that is no more."""
+    if self.backend.clusters[self._get_param("JobFlowId")].state in ENDED:
+        raise ValidationException("A job flow that is shutting down, terminated, or finished may not "
+                                  "be modified.")
+    return _add_job_flow_steps(self)
 
 
 class Node:
@@ -106,6 +116,7 @@ class Agent:
         """The life of a cluster."""
         node = Node(self._folder / cluster.id, self._endpoint)
         try:
+            cluster.state = "BOOTSTRAPPING"
             for action in cluster.bootstrap_actions:
                 if not self._bootstrap(cluster, node, action):
                     break
@@ -189,6 +200,7 @@ class Agent:
 
 def main() -> None:
     for name, function in (("run_job_flow", run_job_flow), ("cancel_steps", cancel_steps),
+                           ("add_job_flow_steps", add_job_flow_steps),
                            ("get_auto_termination_policy", get_auto_termination_policy)):
         setattr(ElasticMapReduceResponse, name, function)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)

@@ -203,7 +203,7 @@ def test_a_bootstrap_that_fails(aws, tmp_path):
     done = run(tmp_path, *TRAIN, "3", "--out", tmp_path / "m", *EMR, "--yes", "-c", conf)
     assert done.returncode == 1
     assert_one_line(done.stderr.splitlines()[1], (
-        "the job failed on EMR: step s-", "cancelled (cluster j-", "terminated_with_errors: ",
+        "the job failed on EMR: ", f"cluster {aws.clusters()[0]['Id']} is terminated_with_errors: ",
         "bootstrap action 1 returned a non-zero return code 1", "--cloud-log-dir"))
 
 

@@ -87,7 +87,8 @@ class EmrEngine(Engine):
 
     def _submit(self, runner: EmrRunner, work: Work) -> None:
         def submit(step: dict) -> None:
-            self.facts = {"cluster": self.cluster.id, "step": self.cluster.run(step, self.watch)}
+            self.cluster.run(step, self.watch)
+            self.facts = {"cluster": self.cluster.id, "step": self.cluster.last}
 
         runner.module, runner.defaults = work.kind.__module__, self._defaults(work)
         runner.stage, runner.submit = self.stage, submit

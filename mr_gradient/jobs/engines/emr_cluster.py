@@ -25,14 +25,15 @@ _FIRST_SECONDS = 1.0
 class EmrCluster:
     """``id``: of the cluster, which is the user's own unless it is empty; ``begin`` makes one then.
 
-    ``client``: boto3's. ``name``: of the run; what bears it is ours to end.
+    ``client``: boto3's. ``name``: of the run; what bears it is ours to end. ``last``: id of the last
+    step.
     """
 
     def __init__(self, client: Any, name: str, given: str | None, check_seconds: float) -> None:
         self.id, self.name = given or "", name
         self._client, self._check_seconds = client, check_seconds
         self._own = not given
-        self._step, self._asked = "", False
+        self._step, self._asked, self.last = "", False, ""
 
     def confirm(self, request: dict, region: str, yes: bool) -> None:
         """Show what will be started, and ask unless that is answered; or check the user's cluster.
@@ -58,9 +59,9 @@ class EmrCluster:
 
     def _check(self) -> None:
         with aws_errors(f"--cluster-id {self.id}"):
-            state = self._client.describe_cluster(ClusterId=self.id)["Cluster"]["Status"]["State"]
-        if state not in _ACTIVE:
-            raise UsageError(f"--cluster-id {self.id}: must be a cluster that runs, found {state}")
+            cluster = self._client.describe_cluster(ClusterId=self.id)["Cluster"]
+        if why := _why_ended(cluster):
+            raise UsageError(f"--cluster-id {self.id}: must be a cluster that runs, but {why}")
 
     def _end_steps(self) -> None:
         """Steps on the user's cluster that a lost driver of this run has left."""
@@ -82,14 +83,12 @@ class EmrCluster:
                 self._client.terminate_job_flows(JobFlowIds=left)
 
     def run(self, step: dict, watch: Callable[[str], None],
-            look: Callable[[], None] = lambda: None) -> str:
-        """Run one step to its end; returns its id. ``look`` is called after each look at it.
+            look: Callable[[], None] = lambda: None) -> None:
+        """Run one step to its end. ``look`` is called after each look at it.
 
         Raises ``TaskError`` if it fails.
         """
-        with aws_errors(f"cluster {self.id} takes no step"):
-            self._step = self._client.add_job_flow_steps(
-                JobFlowId=self.id, Steps=[step])["StepIds"][0]
+        self._step = self.last = self._add(step)
         pause = min(_FIRST_SECONDS, self._check_seconds)
         while True:
             time.sleep(pause)
@@ -104,34 +103,36 @@ class EmrCluster:
             done, self._step = self._step, ""
             if status["State"] != "COMPLETED":
                 raise self._failure(done, status)
-            return done
+            return
+
+    def _add(self, step: dict) -> str:
+        try:
+            with aws_errors(f"cluster {self.id} takes no step"):
+                return self._client.add_job_flow_steps(JobFlowId=self.id, Steps=[step])["StepIds"][0]
+        except (TaskError, UsageError):
+            cluster = self._describe()
+            if said := _why_ended(cluster):
+                raise TaskError(f"the job failed on EMR: {said}; {_logs(cluster, 'node/')}") from None
+            raise
+
+    def _describe(self) -> dict:
+        with aws_errors(f"cluster {self.id}"):
+            return self._client.describe_cluster(ClusterId=self.id)["Cluster"]
 
     def _words(self, state: str) -> str:
         if state == "RUNNING":
             return f"step {self._step} runs"
-        with aws_errors(f"cluster {self.id}"):
-            cluster = self._client.describe_cluster(ClusterId=self.id)["Cluster"]
-        return f"step {self._step} waits, cluster {self.id} is {cluster['Status']['State'].lower()}"
+        state = self._describe()["Status"]["State"].lower()
+        return f"step {self._step} waits, cluster {self.id} is {state}"
 
     def _failure(self, step: str, status: dict) -> TaskError:
         """One line for a step that has not said itself what is wrong."""
-        with aws_errors(f"cluster {self.id}"):
-            cluster = self._client.describe_cluster(ClusterId=self.id)["Cluster"]
-        details, ended = status.get("FailureDetails", {}), cluster["Status"]
-        said = [details.get("Message") or details.get("Reason"),
+        cluster, details = self._describe(), status.get("FailureDetails", {})
+        said = [_why_ended(cluster), details.get("Message") or details.get("Reason"),
                 status.get("StateChangeReason", {}).get("Message")]
-        if ended["State"].startswith("TERMINAT"):
-            said = [f"cluster {self.id} is {ended['State'].lower()}",
-                    ended.get("StateChangeReason", {}).get("Message"), *said]
         what = ": ".join(" ".join(each.split()).rstrip(".") for each in said if each)
-        if at := details.get("LogFile"):
-            logs = f"its log: {at}"
-        elif at := cluster.get("LogUri"):
-            at = at.replace("s3n://", "s3://", 1).rstrip("/")
-            logs = f"its logs, minutes later: {at}/{self.id}/steps/{step}/"
-        else:
-            logs = (f"its logs: /mnt/var/log/hadoop/steps/{step}/ on the master node, and in S3 with "
-                    "--cloud-log-dir s3://BUCKET/FOLDER/")
+        logs = (f"its log: {details['LogFile']}" if details.get("LogFile")
+                else _logs(cluster, f"steps/{step}/"))
         state = status["State"].lower() + (f" ({what})" if what else "")
         return TaskError(f"the job failed on EMR: step {step} {state}; {logs}")
 
@@ -157,6 +158,24 @@ class EmrCluster:
                 "awk '/^application_/ {print $1}' | xargs -r -n 1 yarn application -kill")
         self._client.add_job_flow_steps(JobFlowId=self.id, Steps=[
             command(f"{self.name} end", ["bash", "-c", kill])])
+
+
+def _why_ended(cluster: dict) -> str:
+    """Empty for a cluster that lives."""
+    status = cluster["Status"]
+    if status["State"] in _ACTIVE:
+        return ""
+    reason = status.get("StateChangeReason", {}).get("Message") or "no reason was given"
+    return f"cluster {cluster['Id']} is {status['State'].lower()}: {reason}"
+
+
+def _logs(cluster: dict, folder: str) -> str:
+    """Where the logs of a cluster are, in words."""
+    if at := cluster.get("LogUri"):
+        at = at.replace("s3n://", "s3://", 1).rstrip("/")
+        return f"its logs, minutes later: {at}/{cluster['Id']}/{folder}"
+    at = f"/mnt/var/log/hadoop/{folder} on the master node" if folder.startswith("steps") else "lost"
+    return f"its logs: {at}; --cloud-log-dir s3://BUCKET/FOLDER/ keeps them"
 
 
 def command(name: str, words: list[str]) -> dict:

@@ -54,7 +54,7 @@ def run_driver(engine: EmrEngine, files: dict[str, bytes], words: list[str],
     try:
         engine.cluster.run(command(f"{engine.name} driver", ["bash", "-c", script]), engine.watch, look)
     except TaskError as error:
-        raise _error(said, error) from None
+        raise _error(said, engine.cluster.last) or error from None
     return said["result"]
 
 
@@ -76,11 +76,11 @@ def _conf(engine: EmrEngine) -> bytes:
     return json.dumps({"runners": {"hadoop": found}}).encode()
 
 
-def _error(said: dict, error: TaskError) -> MrGradientError:
-    """The driver's own, which is its last line; else that of the step."""
+def _error(said: dict, step: str) -> MrGradientError | None:
+    """The driver's own, which is its last line, if it came to say one."""
     last = next((line for line in reversed(said.get("lines", [])) if line.startswith(_MINE)), "")
     if not last:
-        return error
+        return None
     kind = {UsageError.exit_status: UsageError, DivergenceError.exit_status: DivergenceError}.get(
         said.get("status"), TaskError)
-    return kind(f"on the master node: {last.removeprefix(_MINE)}")
+    return kind(f"step {step}, on the master node: {last.removeprefix(_MINE)}")
