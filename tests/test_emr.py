@@ -12,89 +12,25 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from cli_tools import DIGITS, ROOT, assert_one_line, command, module
+from cli_tools import ROOT, assert_one_line, module
+from emr_account import SECONDS, SECRET, Aws
+from emr_account import account as emr_account
 from trainings import bits
-
-from mr_gradient.jobs.engines import emr_runner
 
 pytestmark = pytest.mark.usefixtures("fresh_s3")
 
-SECRET = "kept-to-ourselves"
 TRAIN = ("train", "--data", "s3://data/digits", "--model", "softmax", "--iterations")
 EMR = ("-r", "emr", "--cloud-tmp-dir", "s3://data/tmp", "--check-cluster-every", "0.2")
-SECONDS = 60
-BOOTSTRAP = f"""#!/bin/sh -e
-sudo dnf install -y {emr_runner.python()} {emr_runner.python()}-pip
-sudo {emr_runner.python()} -m pip install {" ".join(emr_runner.packages())}
-"""
-
-
-class Aws:
-    """What the tests see of the account: ``clusters`` since the test began, and files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.emr, self.s3 = folder, boto3.client("emr"), boto3.client("s3")
-        self._seen: set[str] = set()
-
-    def begin(self) -> None:
-        self._seen = {each["Id"] for each in self.emr.list_clusters()["Clusters"]}
-
-    def clusters(self) -> list[dict]:
-        return [self.emr.describe_cluster(ClusterId=each["Id"])["Cluster"]
-                for each in self.emr.list_clusters()["Clusters"] if each["Id"] not in self._seen]
-
-    def ended(self) -> list[str]:
-        """States of the clusters."""
-        return [cluster["Status"]["State"] for cluster in self.clusters()]
-
-    def steps(self, cluster: str) -> list[dict]:
-        return self.emr.list_steps(ClusterId=cluster)["Steps"][::-1]
-
-    def files(self) -> list[str]:
-        found = self.s3.list_objects_v2(Bucket="data").get("Contents", ())
-        return [each["Key"] for each in found if not each["Key"].startswith("digits/")]
-
-    def running_cluster(self) -> str:
-        """One of the user's own."""
-        self.s3.put_object(Bucket="data", Key="digits/own.sh", Body=BOOTSTRAP.encode())
-        return self.emr.run_job_flow(
-            Name="mine", ReleaseLabel="emr-7.13.0", Instances={
-                "KeepJobFlowAliveWhenNoSteps": True, "InstanceGroups": [
-                    {"InstanceRole": "MASTER", "InstanceType": "m6i.xlarge", "InstanceCount": 1}]},
-            BootstrapActions=[{"Name": "python", "ScriptBootstrapAction": {
-                "Path": "s3://data/digits/own.sh"}}])["JobFlowId"]
-
-    def wait(self, what) -> None:
-        until = time.monotonic() + SECONDS
-        while not what():
-            assert time.monotonic() < until
-            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
 def account(s3_environment, tmp_path_factory) -> Iterator[Aws]:
-    """The stand-in for AWS, with the digits at ``s3://data/digits``."""
-    folder = tmp_path_factory.mktemp("agent")
-    s3_environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    with subprocess.Popen([sys.executable, ROOT / "tests/emr_agent.py", folder], text=True,
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL) as process:
-        try:
-            host, port = process.stdout.readline().split()
-            s3_environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-            found = Aws(folder)
-            found.s3.create_bucket(Bucket="data")
-            assert command("prepare", DIGITS, "--out", "s3://data/digits", "--test-fraction", "0.2",
-                           "--shards", "2", "--json") == 0
-            yield found
-        finally:
-            process.stdin.close()
+    with emr_account(s3_environment, tmp_path_factory.mktemp("agent")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -157,14 +93,14 @@ def test_only_parameters_travel_again(account, trained):
 
 
 def test_a_cluster_of_the_users_goes_on(aws, trained, tmp_path):
-    mine = aws.running_cluster()
+    mine = aws.start_cluster()
     options = ("--model", trained[0] / "model", "--data", "s3://data/digits", "--json")
     there = run(tmp_path, "evaluate", *options, *EMR, "--cluster-id", mine)
     here = run(tmp_path, "evaluate", *options)
     assert there.returncode == 0, there.stderr
     assert there.stderr == ""
     assert json.loads(there.stdout) | {"seconds": 0} == json.loads(here.stdout) | {"seconds": 0}
-    assert aws.ended() == ["WAITING"]
+    assert aws.states() == ["WAITING"]
     aws.emr.terminate_job_flows(JobFlowIds=[mine])
 
 
@@ -181,7 +117,7 @@ def test_an_error_of_a_task_comes_as_a_record(aws, tmp_path):
     start, error = done.stderr.splitlines()
     assert start.startswith("starting a cluster: ")
     assert_one_line(error, ("s3://data/digits/shards/00001.safetensors", "SHA-256", "corrupted"))
-    assert aws.ended() == ["TERMINATED"]
+    assert aws.states() == ["TERMINATED"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,7 +130,7 @@ def test_a_step_that_says_nothing_itself(aws, tmp_path):
     assert_one_line(done.stderr.splitlines()[1], (
         f"the job failed on EMR: step {step['Id']} failed (", "subprocess failed with code 127",
         f"s3://data/logs/{cluster['Id']}/steps/{step['Id']}/"))
-    assert aws.ended() == ["TERMINATED"]
+    assert aws.states() == ["TERMINATED"]
 
 
 def test_a_bootstrap_that_fails(aws, tmp_path):
@@ -214,31 +150,26 @@ def start(tmp_path: Path, *argv: object) -> subprocess.Popen:
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)})
 
 
-def running(aws: Aws) -> bool:
-    return any(step["Status"]["State"] == "RUNNING"
-               for cluster in aws.clusters() for step in aws.steps(cluster["Id"]))
-
-
 def test_a_lost_driver_is_cleaned_up_after_and_ctrl_c_ends_the_cluster(aws, tmp_path):
     arguments = (*TRAIN, "300", "--out", tmp_path / "m", *EMR, "--yes")
     with start(tmp_path, *arguments) as lost:
-        aws.wait(lambda: running(aws))
+        aws.wait(lambda: aws.running())
         lost.kill()
     (left,) = aws.clusters()
     assert left["Status"]["State"] in ("RUNNING", "WAITING")
     with start(tmp_path, *arguments) as driver:
-        aws.wait(lambda: len(aws.clusters()) == 2 and running(aws))
+        aws.wait(lambda: len(aws.clusters()) == 2 and aws.running())
         driver.send_signal(signal.SIGINT)
         _, said = driver.communicate(timeout=SECONDS)
     assert driver.returncode == 130
     assert said.splitlines()[1].startswith("mr-gradient: interrupted")
-    assert aws.ended() == ["TERMINATED", "TERMINATED"]
+    assert aws.states() == ["TERMINATED", "TERMINATED"]
 
 
 def test_ctrl_c_ends_the_step_on_a_cluster_of_the_users(aws, tmp_path):
-    mine = aws.running_cluster()
+    mine = aws.start_cluster()
     with start(tmp_path, *TRAIN, "300", "--out", tmp_path / "m", *EMR, "--cluster-id", mine) as driver:
-        aws.wait(lambda: running(aws))
+        aws.wait(lambda: aws.running())
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(SECONDS) == 130
     step, kill = aws.steps(mine)
@@ -247,7 +178,7 @@ def test_ctrl_c_ends_the_step_on_a_cluster_of_the_users(aws, tmp_path):
     name = step["Name"].partition(" ")[0]
     assert f"mapreduce.job.tags={name}" in step["Config"]["Args"]
     assert kill["Name"] == f"{name} end"
-    assert aws.ended() == ["WAITING"]
+    assert aws.states() == ["WAITING"]
     aws.emr.terminate_job_flows(JobFlowIds=[mine])
     aws.wait((aws.folder / f"{mine}.yarn").exists)
     assert (aws.folder / f"{mine}.yarn").read_text() == f"application -list -appTags {name}\n"

@@ -39,7 +39,9 @@ def run_driver(engine: EmrEngine, files: dict[str, bytes], words: list[str],
     fetch = "aws s3 cp --only-show-errors"
     call = shlex.join([*python, "-m", "mr_gradient.jobs.engines.emr_master", uri, *words])
     script = (f"set -e; cd $(mktemp -d); {fetch} --recursive {uri}/ .; "
-              f"{fetch} {engine.package} {package.NAME}; export PYTHONPATH={package.NAME}; exec {call}")
+              f"{fetch} {engine.package} {package.NAME}; "
+              f"{shlex.join(python)} -m zipfile -e {package.NAME} package; "
+              f"export PYTHONPATH=$PWD/package; exec {call}")
     seen, said = 0, {}
 
     def look() -> None:
