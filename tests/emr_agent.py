@@ -102,7 +102,8 @@ class Agent:
         while not self._over.wait(0.05):
             for backend in list(emr_backends[ACCOUNT].values()):
                 for cluster in list(backend.clusters.values()):
-                    if cluster.id not in self._known:
+                    # moto lists clusters that it is still making.
+                    if cluster.id in POLICIES and cluster.id not in self._known:
                         thread = threading.Thread(target=self._live, args=(cluster,))
                         self._known[cluster.id] = thread
                         thread.start()
