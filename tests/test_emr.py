@@ -46,17 +46,18 @@ def run(tmp_path: Path, *argv: object) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def trained(account, tmp_path_factory) -> tuple[Path, str]:
-    """Three iterations on EMR; the folder of the model, and what the driver said."""
+def trained(account, tmp_path_factory) -> tuple[Path, str, dict]:
+    """Three iterations on EMR; the folder of the model, what the driver said, and the cluster."""
     folder = tmp_path_factory.mktemp("emr")
     account.begin()
     done = run(folder, *TRAIN, "3", "--out", folder / "model", *EMR, "--yes")
     assert done.returncode == 0, done.stderr
-    return folder, done.stderr
+    (cluster,) = account.clusters()
+    return folder, done.stderr, cluster
 
 
 def test_a_training_has_the_bits_of_inline(aws, trained, tmp_path):
-    folder, said = trained
+    folder, said, _ = trained
     assert run(tmp_path, *TRAIN, "3", "--out", tmp_path / "model").returncode == 0
     assert bits(folder / "model") == bits(tmp_path / "model")
     assert re.match(r"starting a cluster: emr-7[.\d]+ in us-east-1, 1 m6i.xlarge as master, 2 "
@@ -65,7 +66,7 @@ def test_a_training_has_the_bits_of_inline(aws, trained, tmp_path):
 
 
 def test_one_cluster_for_all_iterations_which_ends(account, trained):
-    (cluster,) = account.clusters()
+    folder, _, cluster = trained
     assert cluster["Status"]["State"] == "TERMINATED"
     assert cluster["AutoTerminate"] is False
     policy = account.emr.get_auto_termination_policy(ClusterId=cluster["Id"])
@@ -76,15 +77,14 @@ def test_one_cluster_for_all_iterations_which_ends(account, trained):
     assert [step["Name"].removeprefix(cluster["Name"]) for step in steps] == [
         " iteration 0", " iteration 1", " iteration 2", " iteration 3", " iteration 0"]
     assert {step["Status"]["State"] for step in steps} == {"COMPLETED"}
-    lines = (trained[0] / "model/history.jsonl").read_text().splitlines()
+    lines = (folder / "model/history.jsonl").read_text().splitlines()
     assert [json.loads(line)["job"]["step"] for line in lines] == [step["Id"] for step in steps[1:4]]
     assert SECRET not in json.dumps([cluster, steps], default=str)
 
 
 def test_only_parameters_travel_again(account, trained):
-    (cluster,) = account.clusters()
-    files = [step["Config"]["Args"][step["Config"]["Args"].index("-files") + 1].split(",")
-             for step in account.steps(cluster["Id"])]
+    arguments = [step["Config"]["Args"] for step in account.steps(trained[2]["Id"])]
+    files = [words[words.index("-files") + 1].split(",") for words in arguments]
     (package, *others), params = {each[0] for each in files}, [each[1] for each in files]
     assert package.endswith("/staged/0/mr_gradient.zip#mr_gradient.zip")
     assert not others
