@@ -171,8 +171,12 @@ class Agent:
             (cwd / ".stdin").write_bytes(data)
             with open(cwd / ".stdin", "rb") as given, open(output, "wb") as out, \
                     open(log or cwd / ".stderr", "ab") as err:
-                process = subprocess.Popen(words, cwd=cwd, env={**node.environment, **environment},
-                                           stdin=given, stdout=out, stderr=err, start_new_session=True)
+                try:
+                    process = subprocess.Popen(
+                        words, cwd=cwd, env={**node.environment, **environment}, stdin=given, stdout=out,
+                        stderr=err, start_new_session=True)
+                except FileNotFoundError:
+                    return 127, b""
                 while process.poll() is None:
                     if stopped():
                         os.killpg(process.pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ from cli_tools import ROOT, command, environment, refused, small
 from mr_gradient.errors import UsageError
 from mr_gradient.jobs.engines import emr_runner
 from mr_gradient.jobs.gradient_job import GradientJob
-from mr_gradient.jobs.launch import job_arguments
+from mr_gradient.jobs.launch import job_arguments, launcher
 from mr_gradient.yaml_files import parse_yaml
 
 CONF = ROOT / "examples/emr/mrjob.conf"
@@ -117,14 +117,22 @@ def test_other_runners_are_refused(tmp_path, capfd):
         f"--data {data}: must be a URI such as s3://BUCKET/FOLDER with --driver-on-cluster",))
 
 
-def test_without_credentials(tmp_path, capfd, monkeypatch):
+def test_before_a_cluster_is_started(tmp_path, capfd, monkeypatch):
     data = small(tmp_path, "two")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     capfd.readouterr()
-    assert command("train", "--data", data, "--model", "logistic", "--out", tmp_path / "m", "-r", "emr",
-                   *TEMPORARY, "--yes") == 2
-    assert capfd.readouterr().err.splitlines()[1].startswith("mr-gradient: -r emr: ")
+    train = ("train", "--model", "logistic", "--out", tmp_path / "m", "-r", "emr", *TEMPORARY, "--yes")
+    assert command(*train, "--data", data) == 2
+    assert capfd.readouterr().err == (
+        f"mr-gradient: --data {data}: the nodes of EMR do not see it; copy it with 'aws s3 cp "
+        "--recursive', and give its URI\n")
+    arguments = job_arguments("emr", [*TEMPORARY, "--yes"], False)
+    with launcher(arguments) as jobs, pytest.raises(UsageError) as error:
+        jobs.engine.begin()
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith(": Unable to locate credentials; set AWS_ACCESS_KEY_ID and "
+                                     "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
 
 
 def test_without_boto3(tmp_path):

@@ -7,14 +7,17 @@ records: logs would take ten minutes.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import hashlib
 import itertools
+import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
+from mr_gradient.dataset.uris import is_uri
+from mr_gradient.errors import MrGradientError, UsageError
 from mr_gradient.jobs.engines import package, sizes
 from mr_gradient.jobs.engines.base import Engine, Work, without_errors
 from mr_gradient.jobs.engines.emr_cluster import EmrCluster
@@ -30,6 +33,8 @@ class EmrEngine(Engine):
 
     ``name``: of the run on AWS; ``package``: URI of the package, once there is a cluster.
     """
+
+    elsewhere = "aws s3 cp --recursive"
 
     def __init__(self, arguments: list[str], scratch: str, run: str) -> None:
         super().__init__(arguments, scratch, run)
@@ -66,6 +71,7 @@ class EmrEngine(Engine):
     def run(self, work: Work) -> Iterator[tuple]:
         """One step; the records come from the job's output in S3."""
         if not self._begun:
+            _check_visible(work.manifest)
             self.begin()
         self._jobs += 1
         output = f"output-{self._jobs}"
@@ -112,12 +118,26 @@ class EmrEngine(Engine):
         return self._staged[key]
 
     def close(self) -> None:
-        """End the cluster first: it costs money."""
+        """End the cluster first: it costs money. What stays in S3 then hides no other error."""
         if self._begun:
             self._begun = False
-            with contextlib.ExitStack() as stack:
-                stack.callback(self.storage.remove_folder)
+            try:
                 self.cluster.end()
+            finally:
+                try:
+                    self.storage.remove_folder()
+                except MrGradientError as error:
+                    print(f"warning: {error}", file=sys.stderr)
+
+
+def _check_visible(manifest: str) -> None:
+    """Raise ``UsageError`` before a cluster is started for data that its nodes cannot see."""
+    with open(manifest, encoding="utf-8") as file:
+        shard = json.loads(next(file, "{}")).get("shard", "://")
+    if not is_uri(shard):
+        data = os.path.dirname(os.path.dirname(shard))
+        raise UsageError(f"--data {data}: the nodes of EMR do not see it; copy it with 'aws s3 cp "
+                         "--recursive', and give its URI")
 
 
 def _owner() -> str:
