@@ -173,8 +173,8 @@ class Agent:
                     open(log or cwd / ".stderr", "ab") as err:
                 try:
                     process = subprocess.Popen(
-                        words, cwd=cwd, env={**node.environment, **environment}, stdin=given, stdout=out,
-                        stderr=err, start_new_session=True)
+                        words, cwd=cwd, env={**node.environment, **environment}, stdin=given,
+                        stdout=out, stderr=err, start_new_session=True)
                 except FileNotFoundError:
                     return 127, b""
                 while process.poll() is None:

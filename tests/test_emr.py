@@ -123,7 +123,8 @@ def test_an_error_of_a_task_comes_as_a_record(aws, tmp_path):
 
 def test_a_step_that_says_nothing_itself(aws, tmp_path):
     done = run(tmp_path, *TRAIN, "3", "--out", tmp_path / "m", *EMR, "--yes",
-               "--python-bin", "python3.4", "-D", "mapreduce.map.maxattempts=1", "--cloud-log-dir", "s3://data/logs")
+               "--python-bin", "python3.4", "-D", "mapreduce.map.maxattempts=1",
+               "--cloud-log-dir", "s3://data/logs")
     assert done.returncode == 1
     (cluster,) = aws.clusters()
     (step,) = aws.steps(cluster["Id"])
