@@ -124,9 +124,7 @@ def test_before_a_cluster_is_started(tmp_path, capfd, monkeypatch):
     capfd.readouterr()
     train = ("train", "--model", "logistic", "--out", tmp_path / "m", "-r", "emr", *TEMPORARY, "--yes")
     assert command(*train, "--data", data) == 2
-    assert capfd.readouterr().err == (
-        f"mr-gradient: --data {data}: the nodes of EMR do not see it; copy it with 'aws s3 cp "
-        "--recursive', and give its URI\n")
+    assert f"--data {data}: tasks of -r emr run on other machines" in capfd.readouterr().err
     arguments = job_arguments("emr", [*TEMPORARY, "--yes"], False)
     with launcher(arguments) as jobs, pytest.raises(UsageError) as error:
         jobs.engine.begin()

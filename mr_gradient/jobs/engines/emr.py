@@ -10,14 +10,12 @@ from __future__ import annotations
 import getpass
 import hashlib
 import itertools
-import json
 import os
 import socket
 import sys
 from collections.abc import Iterator
 
-from mr_gradient.dataset.uris import is_uri
-from mr_gradient.errors import MrGradientError, UsageError
+from mr_gradient.errors import MrGradientError
 from mr_gradient.jobs.engines import package, sizes
 from mr_gradient.jobs.engines.base import Engine, Work, without_errors
 from mr_gradient.jobs.engines.emr_cluster import EmrCluster
@@ -71,7 +69,6 @@ class EmrEngine(Engine):
     def run(self, work: Work) -> Iterator[tuple]:
         """One step; the records come from the job's output in S3."""
         if not self._begun:
-            _check_visible(work.manifest)
             self.begin()
         self._jobs += 1
         output = f"output-{self._jobs}"
@@ -128,16 +125,6 @@ class EmrEngine(Engine):
                     self.storage.remove_folder()
                 except MrGradientError as error:
                     print(f"warning: {error}", file=sys.stderr)
-
-
-def _check_visible(manifest: str) -> None:
-    """Raise ``UsageError`` before a cluster is started for data that its nodes cannot see."""
-    with open(manifest, encoding="utf-8") as file:
-        shard = json.loads(next(file, "{}")).get("shard", "://")
-    if not is_uri(shard):
-        data = os.path.dirname(os.path.dirname(shard))
-        raise UsageError(f"--data {data}: the nodes of EMR do not see it; copy it with 'aws s3 cp "
-                         "--recursive', and give its URI")
 
 
 def _owner() -> str:
