@@ -83,7 +83,8 @@ def prepare(config: PreparationConfig, watch: Callable[[str], None] = lambda tex
             store = store_at(folder)
             pieces = chosen.pieces(paths, source, config.piece_bytes)
             run = _Run(config, jobs.engine, jobs.scratch, store, pieces, watch)
-            source = _visible(source, store)
+            if command:
+                source = _visible(source, store)
             if not pieces:
                 raise run.no_rows()
             if before:
@@ -110,7 +111,7 @@ def prepare(config: PreparationConfig, watch: Callable[[str], None] = lambda tex
 def _visible(source: Source, store: Store) -> Source:
     """The source, whose list of files lies where every task can open it."""
     listing = source.options.get("listing")
-    if listing is None or not is_uri(store.folder):
+    if listing is None:
         return source
     with open(listing, "rb") as file:
         data = file.read()

@@ -9,12 +9,14 @@ import json
 import tempfile
 from functools import partial
 
+import numpy as np
 import pytest
 import s3fs
 from cli_tools import answer, command, put, refused
+from PIL import Image
 
 from mr_gradient.dataset import hadoop_site
-from mr_gradient.dataset.formats import remote
+from mr_gradient.dataset.formats import images, remote
 from mr_gradient.dataset.hdfs import Hdfs
 from mr_gradient.dataset.stores import Span, store_at
 from mr_gradient.errors import DataError, UsageError
@@ -186,9 +188,27 @@ def test_a_failure_leaves_nothing(elsewhere, tmp_path, capfd, monkeypatch, name)
         raise DataError("the disk is on fire")
 
     monkeypatch.setattr(prepare_job, name, fail)
-    refused(capfd, tmp_path, *elsewhere.prepare,
+    refused(capfd, tmp_path, *elsewhere.prepare, "--out", f"{elsewhere.uri}/new/deep/data",
             words=("the disk is on fire",))
     assert made(elsewhere) == {}
+    if elsewhere.uri.startswith("hdfs:"):
+        assert not Hdfs(elsewhere.uri.split("/")[2]).exists(f"/{elsewhere.uri.split('/', 3)[3]}/new")
+
+
+@AT_URIS
+def test_a_long_list_of_files_goes_where_tasks_see_it(elsewhere, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "LISTED", 3)
+    for number in range(8):
+        name = f"{'ab'[number % 2]}/{number}.png"
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((2, 3), number, np.uint8)).save(tmp_path / "images" / name)
+        elsewhere.put(f"input/images/{name}", (tmp_path / "images" / name).read_bytes())
+    assert command("prepare", f"{elsewhere.uri}/input/images", "--out", f"{elsewhere.uri}/data",
+                   "--shards", "2", "--num-cores", "1") == 0
+    monkeypatch.setattr(Engine, "elsewhere", "")
+    assert command("prepare", tmp_path / "images", "--out", tmp_path / "data", "--shards", "2") == 0
+    assert made(elsewhere) == {f"data/{path.relative_to(tmp_path / 'data')}": path.read_bytes()
+                               for path in (tmp_path / "data").rglob("*") if path.is_file()}
 
 
 def test_tasks_say_that_they_work(tmp_path, monkeypatch):

@@ -88,6 +88,11 @@ class Hdfs:
         self._either(lambda web: web.delete(path, recursive=True), lambda: hadoop_client.run(
             "-rm", "-r", "-f", "-skipTrash", self._root + path))
 
+    def remove_empty(self, path: str) -> None:
+        """A folder without anything in it; any other is an error."""
+        self._either(lambda web: web.delete(path), lambda: hadoop_client.run(
+            "-rmdir", self._root + path), tries=False)
+
     def rename(self, path: str, to: str) -> None:
         """Raises ``FileExistsError`` if there is something of the new name."""
         def by_client() -> None:

@@ -53,9 +53,9 @@ def folder_at(out: str, overwrite: bool, folders: tuple[str, ...] = FOLDERS) -> 
     """
     out = out.rstrip("/")
     place = _HdfsPlace(out) if split(out)[0] == "hdfs" else _ObjectPlace(out)
-    with told(out):
-        place.begin(overwrite, folders)
     try:
+        with told(out):
+            place.begin(overwrite, folders)
         yield place.folder
         with told(out):
             place.publish(overwrite)
@@ -88,6 +88,7 @@ class _HdfsPlace(_Place):
         self._old = f"{self._above}/.{self.name}.replaced"
         self._made = split(self.folder)[2]
         self._hdfs = Hdfs(authority)
+        #: Folders above that were not there, the deepest first.
         self._new: list[str] = []
 
     def begin(self, overwrite: bool, folders: tuple[str, ...]) -> None:
@@ -101,6 +102,10 @@ class _HdfsPlace(_Place):
             for each in self._hdfs.children(self._above or "/"):
                 if each["pathSuffix"].startswith(self.prefix):
                     self._hdfs.remove(f"{self._above}/{each['pathSuffix']}")
+        above = self._above
+        while above and not self._hdfs.exists(above):
+            self._new.append(above)
+            above = above.rpartition("/")[0]
         for name in folders:
             self._hdfs.make_folder(f"{self._made}/{name}")
 
@@ -128,6 +133,8 @@ class _HdfsPlace(_Place):
 
     def clean(self) -> None:
         self._hdfs.remove(self._made)
+        for folder in self._new:  # an error ends this: one that is not empty is in use
+            self._hdfs.remove_empty(folder)
 
 
 class _ObjectPlace(_Place):
