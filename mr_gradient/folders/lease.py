@@ -12,6 +12,7 @@ driver that is lost with its machine; one of this machine is also abandoned when
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -85,6 +86,9 @@ class Lease:
     def _refuse_others(self) -> None:
         times = self._store.times(LEASES)
         now = times.pop(self._name.rpartition("/")[2], None)
+        if now is None:
+            raise OSError(errno.EIO, "the store does not list a file that was just written, so drivers "
+                          "would not see each other")
         for other, then in sorted(times.items()):
             name = f"{LEASES}/{other}"
             try:
@@ -93,7 +97,7 @@ class Lease:
                 continue
             except DataError:
                 owner = {}
-            if (now is not None and now - then > ABANDONED_SECONDS) or _has_gone(owner):
+            if now - then > ABANDONED_SECONDS or _has_gone(owner):
                 self._store.remove([name])
                 continue
             raise UsageError(f"--out {self._uri}: another process is training in this folder (number "
