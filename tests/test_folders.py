@@ -331,9 +331,9 @@ def test_one_that_begins_while_another_looks_is_refused(monkeypatch):
 
 def test_a_store_that_lists_late_has_no_lock(store, monkeypatch):
     monkeypatch.setattr(store, "times", lambda below: {})
-    with pytest.raises(UsageError, match=r"^--out memory://model: cannot be written: the store does not "
-                                         "list a file that was just written, so drivers would not see "
-                                         "each other$"):
+    with pytest.raises(UsageError, match=r"^--out memory://model: cannot be written: the store does "
+                                         "not list a file that was just written, so drivers would "
+                                         "not see each other$"):
         TrainingFolder(URI, False)
     assert store.files == {}
 
