@@ -157,19 +157,19 @@ class Application:
     def _facts(self, group: str) -> dict:
         """What the history says of a job that has ended well."""
         tracker, store = self.context.statusTracker(), self.context._jsc.sc().statusStore()
-        facts = {"application": self.context.applicationId, "url": self.context.uiWebUrl or ""}
-        end = time.monotonic() + _SECONDS_OF_EVENTS
+        failed, end = 0, time.monotonic() + _SECONDS_OF_EVENTS
         for number in tracker.getJobIdsForGroup(group):
             # The store hears of the end a moment later than the caller.
             while tracker.getJobInfo(number).status == "RUNNING" and time.monotonic() < end:
                 time.sleep(0.005)
-            facts["failed_tasks"] = store.job(number).numFailedTasks()
-        for word, number in zip(("map", "reduce"), self._stages(group)):
-            stage = store.lastStageAttempt(number)
-            facts[f"{word}_tasks"] = stage.numTasks()
-            if word == "map":
-                facts["shuffled_bytes"] = stage.shuffleWriteBytes()
-        return facts
+            failed += store.job(number).numFailedTasks()
+        mapping, reducing = (store.lastStageAttempt(number) for number in self._stages(group))
+        return {"application": self.context.applicationId, "url": self.context.uiWebUrl or "",
+                "map_tasks": mapping.numTasks(), "reduce_tasks": reducing.numTasks(),
+                # Stages that were run again are the mappers', whose output a lost executor had.
+                "failed_map_tasks": failed - reducing.numFailedTasks(),
+                "failed_reduce_tasks": reducing.numFailedTasks(),
+                "shuffled_bytes": mapping.shuffleWriteBytes()}
 
     def _said(self) -> str:
         """What the JVM wrote; with -v the user has seen it."""
