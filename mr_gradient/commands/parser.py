@@ -47,7 +47,7 @@ def add_runner(parser: Parser) -> None:
     """The runner; options that are none of the command's are mrjob's."""
     parser.set_defaults(takes_rest=True)
     parser.add_argument("-r", "--runner", default="inline", metavar="RUNNER",
-                        help="inline (default: all cores, one process each), local or hadoop")
+                        help="inline (default: all cores, one process each), local, hadoop or spark")
     note = "Any option of mrjob may follow: --num-cores N, -c mrjob.conf, -D key=value."
     parser.epilog = f"{parser.epilog}\n{note}" if parser.epilog else note
 
