@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
@@ -46,6 +45,7 @@ from mr_gradient.jobs.prepare_job import (
 )
 from mr_gradient.preparation_config import PreparationConfig
 from mr_gradient.preparation_input import Before, check_visible, kept, look
+from mr_gradient.progress import Progress, Silent
 
 #: List of the input's files, in the folder in the making.
 _LISTING = "listing"
@@ -61,12 +61,13 @@ class Prepared(NamedTuple):
     bad_rows: int
 
 
-def prepare(config: PreparationConfig, watch: Callable[[str], None] = lambda text: None) -> Prepared:
+def prepare(config: PreparationConfig, shown: Progress | None = None) -> Prepared:
     """Write the data set ``config.out``; it appears there only when it is whole.
 
-    ``watch`` is called with a few words while a job runs on a cluster. Raises ``UsageError`` or
-    ``DataError`` that names what is wrong with the options or the input.
+    ``shown`` tells of the jobs on a cluster. Raises ``UsageError`` or ``DataError`` that names what is
+    wrong with the options or the input.
     """
+    shown = shown or Silent()
     config.check()
     out = without_file_scheme(config.out)
     if command := elsewhere(config.arguments):
@@ -78,11 +79,12 @@ def prepare(config: PreparationConfig, watch: Callable[[str], None] = lambda tex
     # So that it finds the jobs of a driver of the same data set that was killed.
     name = hashlib.sha256(f"prepare {out}".encode()).hexdigest()[:12] if is_uri(out) else ""
     with launcher(config.arguments, run=name) as jobs:
+        jobs.engine.note = shown.note
         chosen, source = look(config, paths, jobs.scratch, before)
         with place(out, config.overwrite) as folder:
             store = store_at(folder)
             pieces = chosen.pieces(paths, source, config.piece_bytes)
-            run = _Run(config, jobs.engine, jobs.scratch, store, pieces, watch)
+            run = _Run(config, jobs.engine, jobs.scratch, store, pieces, shown)
             if command:
                 source = _visible(source, store)
             if not pieces:
@@ -146,7 +148,7 @@ class _Run:
     scratch: str
     store: Store
     pieces: list[Piece]
-    watch: Callable[[str], None]
+    shown: Progress
     bad_rows: int = 0
 
     def no_rows(self) -> DataError:
@@ -170,8 +172,8 @@ class _Run:
             total = len(self.pieces) * self.config.piece_bytes
             shards = settings.deal.shards + settings.deal.held_shards
             title, reducers = "shards", min(shards, -(-total // SHARD_BYTES))
-        self.engine.watch = lambda text: self.watch(f"{title}  {text}")
-        work = Work(PrepareJob, manifest, {"--settings": path}, title=f"prepare, {title}",
+        self.engine.watch = lambda text: self.shown.job(f"{title}  {text}")
+        work = Work(PrepareJob, manifest, {"--settings": path}, title=title,
                     reducers=reducers, map_bytes=_MAP_BYTES, reduce_bytes=_REDUCE_BYTES)
         for key, value in self.engine.run(work):
             records.setdefault(key, []).append(value)

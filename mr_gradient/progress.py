@@ -113,6 +113,25 @@ class Bar:
         self._bar.stop()
 
 
+class Words(Lines):
+    """For what has no iterations: on a terminal the words about the running job, each in place of the
+    last."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def job(self, text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        self.close()
+        super().note(text)
+
+    def close(self) -> None:
+        self.job("")
+
+
 class Silent:
     """Nothing at all: for library use."""
 

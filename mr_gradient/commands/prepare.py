@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -104,15 +105,14 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
     from mr_gradient.jobs.launch import job_arguments
     from mr_gradient.preparation import prepare
     from mr_gradient.preparation_config import PreparationConfig
+    from mr_gradient.progress import Words
 
     check_runner_options(options, rest)
     config = PreparationConfig(
         **fields_of(PreparationConfig, options), format_options=_format_options(options),
         arguments=job_arguments(options.runner, rest, options.verbose))
-    try:
-        prepared = prepare(config, _watch)
-    finally:
-        _watch("")
+    with contextlib.closing(Words()) as shown:
+        prepared = prepare(config, shown)
     dataset, schema = prepared.dataset, prepared.dataset.schema
     result = {"data": dataset.folder, "examples": dataset.rows("train"),
               "held_out": dataset.rows("held_out"), "bad_rows": prepared.bad_rows,
@@ -120,12 +120,6 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
               "classes": list(schema.classes), "layout": schema.layout, "dtype": schema.dtype,
               "shards": len(dataset.train) + len(dataset.held_out)}
     return result if options.json else _for_a_person(result, prepared, options.like)
-
-
-def _watch(text: str) -> None:
-    """A few words about the job that runs, on a terminal, in place of those before."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _for_a_person(result: dict, prepared: Prepared, like: str) -> dict:
