@@ -28,6 +28,10 @@ class BadRowError(DataError):
     """A row of the input is not what it must be: no other node, and no other try, would find it so."""
 
 
+class MissingPackageError(UsageError, DataError):
+    """What this data, or an option, needs is not installed here."""
+
+
 class DivergenceError(MrGradientError):
     """The loss or the parameters are no longer finite."""
 

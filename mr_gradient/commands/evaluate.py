@@ -11,7 +11,7 @@ from mr_gradient.commands.parser import (
     add_runner,
     check_runner_options,
     command,
-    node_cache_options,
+    job_options,
 )
 from mr_gradient.commands.results import print_results
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
 
     check_runner_options(options, rest)
     result = evaluate(options.model, options.data, options.part, options.runner,
-                      [*rest, *node_cache_options(options)],
+                      job_options(options, rest),
                       options.verbose, options.model_code)
     if options.json:
         return result

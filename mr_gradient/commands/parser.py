@@ -48,6 +48,9 @@ def add_runner(parser: Parser) -> None:
     parser.set_defaults(takes_rest=True)
     parser.add_argument("-r", "--runner", default="inline", metavar="RUNNER",
                         help="inline (default: all cores, one process each), local, hadoop or spark")
+    parser.add_argument("--ship-env", action="store_true",
+                        help="of -r hadoop: send the packages of this Python to the nodes, which then "
+                             "need the same Python only")
     note = "Any option of mrjob may follow: --num-cores N, -c mrjob.conf, -D key=value."
     parser.epilog = f"{parser.epilog}\n{note}" if parser.epilog else note
 
@@ -58,9 +61,10 @@ def add_node_cache(parser: Parser) -> None:
                         help="of data at a URI: keep no shard on the nodes, fetch it for each task")
 
 
-def node_cache_options(options: argparse.Namespace) -> list[str]:
-    """What the job is told."""
-    return ["--no-node-cache"] if options.no_node_cache else []
+def job_options(options: argparse.Namespace, rest: list[str]) -> list[str]:
+    """What the job is told: mrjob's options, and some of ours."""
+    return [*rest, *(option for option in ("--no-node-cache", "--ship-env")
+                     if getattr(options, option[2:].replace("-", "_"), False))]
 
 
 def check_runner_options(options: argparse.Namespace, rest: list[str]) -> None:

@@ -8,7 +8,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from mr_gradient.commands.parser import add_runner, check_runner_options, command, fields_of
+from mr_gradient.commands.parser import (
+    add_runner,
+    check_runner_options,
+    command,
+    fields_of,
+    job_options,
+)
 from mr_gradient.dataset.uris import local_path
 
 if TYPE_CHECKING:
@@ -110,7 +116,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
     check_runner_options(options, rest)
     config = PreparationConfig(
         **fields_of(PreparationConfig, options), format_options=_format_options(options),
-        arguments=job_arguments(options.runner, rest, options.verbose))
+        arguments=job_arguments(options.runner, job_options(options, rest), options.verbose))
     with contextlib.closing(Words()) as shown:
         prepared = prepare(config, shown)
     dataset, schema = prepared.dataset, prepared.dataset.schema

@@ -12,7 +12,7 @@ from mr_gradient.commands.parser import (
     check_runner_options,
     command,
     fields_of,
-    node_cache_options,
+    job_options,
 )
 from mr_gradient.commands.results import print_results
 from mr_gradient.progress import KINDS, on_stderr
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict:
 
     check_runner_options(options, rest)
     config = from_yaml(getattr(options, "config", ""), {
-        **fields_of(TrainConfig, options), "runner_options": [*rest, *node_cache_options(options)]})
+        **fields_of(TrainConfig, options), "runner_options": job_options(options, rest)})
     if options.driver_on_cluster:
         from mr_gradient.commands.on_cluster import train_on_cluster
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from mr_gradient.errors import DataError, UsageError
+from mr_gradient.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -49,11 +49,6 @@ class CsrRows:
 
     def matrix(self, start: int, stop: int, dtype: np.dtype, scale: float = 1.0) -> csr_array:
         """Rows ``start`` to ``stop``, values in ``dtype`` times ``scale``; indices are not copied."""
-        try:
-            from scipy.sparse import csr_array
-        except ImportError:
-            raise UsageError("sparse data needs scipy, which is not installed; install it with "
-                             "'pip install mr_gradient[sparse]'") from None
         first, last = int(self.indptr[start]), int(self.indptr[stop])
         kind = self.indices.dtype if last - first <= _INT32_MAX else np.int64
         indptr = (self.indptr[start:stop + 1] - first).astype(kind)
@@ -61,21 +56,19 @@ class CsrRows:
             values = _constant(dtype, scale, last - first)
         else:
             values = self._converted(first, last, dtype, scale)
-        return csr_array((_own(values), _own(self.indices[first:last]), indptr),
-                         shape=(stop - start, self.width))
+        return _csr_array()((_own(values), _own(self.indices[first:last]), indptr),
+                            shape=(stop - start, self.width))
 
     def rows(self, numbers: np.ndarray, dtype: np.dtype, scale: float = 1.0) -> csr_array:
         """The rows ``numbers`` (n,), in their order."""
-        from scipy.sparse import csr_array
-
         starts = self.indptr[numbers]
         lengths = self.indptr[numbers + 1] - starts
         indptr = np.concatenate(([0], np.cumsum(lengths)))
         at = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
         values = (np.full(len(at), scale, dtype) if self.values is None
                   else _scaled(self.values[at], dtype, scale))
-        return csr_array((values, self.indices[at], indptr.astype(self.indices.dtype)),
-                         shape=(len(numbers), self.width))
+        return _csr_array()((values, self.indices[at], indptr.astype(self.indices.dtype)),
+                            shape=(len(numbers), self.width))
 
     def _converted(self, first: int, last: int, dtype: np.dtype, scale: float) -> np.ndarray:
         """Values ``first`` to ``last`` as the model wants them."""
@@ -120,6 +113,16 @@ def _constant(dtype: np.dtype, scale: float, size: int) -> np.ndarray:
     if known is None or len(known) < size:
         known = _constants[dtype, scale] = np.full(size, scale, dtype)
     return known[:size]
+
+
+def _csr_array() -> type[csr_array]:
+    """scipy's class. Raises ``MissingPackageError``."""
+    try:
+        from scipy.sparse import csr_array
+    except ImportError:
+        raise MissingPackageError("sparse data needs scipy, which is not installed; install it with "
+                                  "'pip install mr_gradient[sparse]'") from None
+    return csr_array
 
 
 def _own(array: np.ndarray) -> np.ndarray:

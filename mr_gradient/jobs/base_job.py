@@ -52,6 +52,8 @@ def _refuse(message: str) -> NoReturn:
 class BaseJob(MRJob):
     """An ordinary MRJob; subclasses declare their options in ``add_options``."""
 
+    #: What its tasks may import beside the standard library, this package and mrjob.
+    PACKAGES: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "fsspec", "s3fs")
     #: Map tasks for each process of the inline runner. More than 1 where lines of the manifest take
     #: long, and not all as long; then the reducers have work for several processes, too.
     TASKS_PER_CORE: ClassVar[int] = 1
@@ -85,6 +87,8 @@ class BaseJob(MRJob):
         # For the driver alone, so no option that mrjob would pass on.
         self.arg_parser.add_argument("--yes", action="store_true", default=False,
                                      help="-r emr: start a cluster without a question")
+        self.arg_parser.add_argument("--ship-env", action="store_true", default=False,
+                                     help="send the packages of this Python to the nodes")
         self.add_options()
         self._parsers[type(self)] = _Parsers(
             self.arg_parser, self._passthru_arg_dests, self._file_arg_dests)

@@ -96,7 +96,7 @@ def load(code: Code) -> Callable[..., Any]:
     try:
         module = _run(code) if code.path else importlib.import_module(code.module)
     except Exception as error:
-        shipped = ("; a task has the file alone, and what --files and --py-files ship"
+        shipped = ("; a task has the file alone, and what --files, --py-files and --ship-env ship"
                    if isinstance(error, ImportError) and os.path.basename(code.path) == SHIPPED else "")
         raise ModelError(f"model {code.name}: cannot be loaded: {type(error).__name__}: {error}"
                          f"{line_of(error, code.module)}{shipped}", traceback.format_exc()) from None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mr_gradient.dataset.columns import RowTexts, Texts, Words
-from mr_gradient.errors import UsageError
+from mr_gradient.errors import MissingPackageError, UsageError
 
 #: What a format's first look at a file reads, to tell numbers from words.
 SAMPLE_BYTES = 1 << 20
@@ -31,8 +31,8 @@ def load(module: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UsageError(f"{what} needs pyarrow ({error}); install it with: "
-                         "python -m pip install pyarrow") from None
+        raise MissingPackageError(f"{what} needs pyarrow ({error}); install it with: "
+                                  "python -m pip install pyarrow") from None
 
 
 def numbers(array: Any) -> np.ndarray:

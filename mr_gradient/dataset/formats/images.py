@@ -21,7 +21,7 @@ from mr_gradient import storage
 from mr_gradient.dataset.columns import Piece, Rows, Source, Words
 from mr_gradient.dataset.formats.base import BadRows
 from mr_gradient.dataset.formats.opening import open_input
-from mr_gradient.errors import DataError, UsageError
+from mr_gradient.errors import DataError, MissingPackageError, UsageError
 
 #: More names are too many to send with every piece.
 LISTED = 10_000
@@ -168,8 +168,8 @@ def _decoded(data: bytes, size: Sequence[int] | None, mode: str | None,
     try:
         from PIL import Image
     except ImportError:
-        raise DataError("images: reading them needs Pillow; install it with: "
-                        "pip install 'mr_gradient[images]'") from None
+        raise MissingPackageError("images: reading them needs Pillow; install it with: "
+                                  "pip install 'mr_gradient[images]'") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of palettes, of metadata; no user can act on them.

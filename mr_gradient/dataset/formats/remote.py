@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from mr_gradient.dataset.formats.hdfs_reading import HdfsFile
 from mr_gradient.dataset.hdfs import Hdfs
 from mr_gradient.dataset.uris import split
-from mr_gradient.errors import DataError, MrGradientError
+from mr_gradient.errors import DataError, MissingPackageError, MrGradientError
 
 #: Of the S3 client, for a server that does not answer; its own are a minute, six times over.
 CONNECT_SECONDS, READ_SECONDS, TRIES = 10, 30, 2
@@ -48,7 +48,8 @@ def filesystem(uri: str) -> tuple[Any, str]:
                                        "retries": {"total_max_attempts": TRIES}, **of_user}
         return url_to_fs(uri, **limits)
     except ImportError as error:
-        raise DataError(f"{uri}: {scheme}:// needs fsspec and its driver ({error}); install them "
+        raise MissingPackageError(
+            f"{uri}: {scheme}:// needs fsspec and its driver ({error}); install them "
                         "with: pip install 'mr_gradient[cloud]'") from None
     except ValueError as error:
         raise DataError(f"{uri}: cannot be opened: {error}") from None

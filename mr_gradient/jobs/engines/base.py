@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -42,10 +42,11 @@ class Engine:
     of the same training share. ``facts``: what the engine tells of the last job, for the history.
     ``watch`` is called with a few words while a job runs, ``note`` with what is worth a line.
     ``elsewhere``: where tasks run on machines that see none of the driver's files, the command that
-    puts files where they see them.
+    puts files where they see them. ``ships``: whether it can send packages there.
     """
 
     elsewhere: ClassVar[str] = ""
+    ships: ClassVar[bool] = False
 
     def __init__(self, arguments: list[str], scratch: str, run: str) -> None:
         self.arguments, self.scratch, self.run_name = arguments, scratch, run
@@ -73,10 +74,9 @@ class Engine:
         """Remove what the engine keeps for its jobs."""
 
 
-def without_errors(records: Iterator[tuple]) -> list[tuple]:
-    """All records of a job whose tasks report errors as records. Raises the first such error."""
+def without_errors(records: Iterable[tuple]) -> list[tuple]:
+    """All records of a job whose tasks report errors as records. Raises what those say."""
     found = list(records)
-    for key, value in found:
-        if key == ERROR:
-            raise rebuild(value)
+    if errors := [value for key, value in found if key == ERROR]:
+        raise rebuild(errors)
     return found

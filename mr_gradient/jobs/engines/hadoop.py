@@ -10,14 +10,25 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 
+from mrjob.protocol import JSONProtocol
+
+from mr_gradient import probe
 from mr_gradient.dataset import hadoop_site
 from mr_gradient.errors import MrGradientError
-from mr_gradient.jobs.engines import hadoop_client, hadoop_jobs, package, sizes
+from mr_gradient.jobs.engines import (
+    hadoop_client,
+    hadoop_environments,
+    hadoop_jobs,
+    package,
+    sizes,
+)
 from mr_gradient.jobs.engines.base import Engine, Work, without_errors
+from mr_gradient.jobs.engines.hadoop_environments import HadoopEnvironments
 from mr_gradient.jobs.engines.hadoop_log import ClientLog
 from mr_gradient.jobs.engines.hadoop_runner import HadoopRunner
 from mr_gradient.jobs.engines.hadoop_storage import HadoopStorage
 from mr_gradient.jobs.gradient_job import GradientJob
+from mr_gradient.jobs.task_errors import bad_nodes
 
 _NAME = "mr_gradient"
 #: Counters of a job by the names under which its history has them.
@@ -39,12 +50,14 @@ _FIRST_WAIT = dict.fromkeys(("yarn.resourcemanager.connect.max-wait.ms",
 class HadoopEngine(Engine):
     """See ``Engine``. Its folder in HDFS is named for the run, and goes with the engine."""
 
-    elsewhere = "hadoop fs -put"
+    elsewhere, ships = "hadoop fs -put", True
 
     def __init__(self, arguments: list[str], scratch: str, run: str) -> None:
         """Raises ``UsageError`` where Hadoop's client is not installed."""
         super().__init__(arguments, scratch, run)
-        with GradientJob(arguments).make_runner() as runner:
+        job = GradientJob(arguments)
+        self._ships = job.options.ship_env
+        with job.make_runner() as runner:
             self._hadoop, parent = runner.get_hadoop_bin(), runner._opts["hadoop_tmp_dir"]
             jar = runner.get_hadoop_streaming_jar()
         hadoop_client.check(self._hadoop, jar)
@@ -52,28 +65,42 @@ class HadoopEngine(Engine):
         self.arguments = [*arguments, "--hadoop-streaming-jar", jar]
         self._name = f"{_NAME}-{run}"
         self._storage = HadoopStorage(self._hadoop, f"{_absolute(parent)}/{self._name}")
+        self._environments = HadoopEnvironments(
+            self._hadoop, f"{_absolute(parent)}/{hadoop_environments.FOLDER}")
         self._staged: dict[str, str] = {}
         self._begun, self._jobs = False, 0
         #: A job that a lost driver left may still write, but not into a folder of ours.
         self._driver = uuid.uuid4().hex[:8]
 
     def run(self, work: Work) -> Iterator[tuple]:
+        """One job; the first is run again if it has shown that some nodes cannot do the work."""
+        records = self._job(work)
+        if self._jobs == 1 and (bad := bad_nodes(records)):
+            self.note(f"warning: tasks are run again on other nodes, since {bad}")
+            records = self._job(work)
+        yield from without_errors(records)
+
+    def _job(self, work: Work) -> list[tuple]:
         """One start of the client; the records come from the job's output in HDFS."""
         if not self._begun:
             self._begin()
         self._jobs += 1
+        first = [] if self._jobs > 1 else ["--cmdenv", f"{probe.FIRST}=1"]
         output = f"output-{self._driver}-{self._jobs}"
         files = [each for pair in work.broadcast.items() for each in pair]
-        job = work.kind([*self.arguments, *work.options, *files, "--output-dir",
+        shipped = self._environments.options(work, self.watch) if self._ships else []
+        job = work.kind([*shipped, *self.arguments, *first, *work.options, *files, "--output-dir",
                          f"{self._storage.uri}/{output}", self._stage(work.manifest)])
         log = ClientLog(self.watch, self._found)
         try:
             with job.make_runner() as runner:
                 runner.module, runner.name = work.kind.__module__, self._name
                 runner.defaults, runner.log = self._defaults(work), log
+                if issubclass(work.kind.INTERNAL_PROTOCOL, JSONProtocol):
+                    runner.form = "json"
                 runner.run()
                 self.facts = _facts(runner)
-                yield from without_errors(job.parse_output(self._storage.lines(output)))
+                return list(job.parse_output(self._storage.lines(output)))
         except BaseException:
             if log.staging:  # a client or a master that was killed leaves it
                 self._discard(lambda: self._storage.remove_elsewhere(log.staging))

@@ -116,8 +116,7 @@ def _of_time(found: re.Match, attempt: str) -> str:
 
 
 def _of_program(found: re.Match, attempt: str) -> str:
-    return (f"the nodes cannot run {found[1]!r}; name a Python that they have with --python-bin, or "
-            "send yours with --ship-env")
+    return f"the nodes cannot run {found[1]!r}; name a Python that they have with --python-bin"
 
 
 def _of_code(found: re.Match, attempt: str) -> str:

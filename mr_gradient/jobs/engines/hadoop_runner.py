@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 from mrjob.fs.hadoop import HadoopFilesystem
@@ -17,8 +18,8 @@ from mrjob.hadoop import HadoopJobRunner, _log_record_from_hadoop
 from mrjob.logs.step import _interpret_hadoop_jar_command_stderr
 from mrjob.step import StepFailedException
 
-from mr_gradient import fingerprint
-from mr_gradient.jobs.engines import hadoop_client, hadoop_jobs, package
+from mr_gradient import fingerprint, probe
+from mr_gradient.jobs.engines import environment, hadoop_client, hadoop_jobs, package
 from mr_gradient.jobs.engines.hadoop_log import ClientLog
 
 _TAGS = "mapreduce.job.tags"
@@ -32,12 +33,12 @@ def _version(command: tuple[str, ...]) -> str:
 class HadoopRunner(HadoopJobRunner):
     """Every file of the job is a URI, or small.
 
-    ``module``: where the class of the job is. ``name``: that of the run, with which the name of the
-    job begins, and which is one of its tags. ``defaults``: properties of the job, below all that the
-    user sets. ``log``: what the client says.
+    ``module``: where the class of the job is; ``form``: of its records, for ``probe``. ``name``: that
+    of the run, with which the name of the job begins, and which is one of its tags. ``defaults``:
+    properties of the job, below all that the user sets. ``log``: what the client says.
     """
 
-    module = name = ""
+    module, form, name = "", "base64", ""
     defaults: dict[str, str] = {}
     log = ClientLog()
 
@@ -57,12 +58,19 @@ class HadoopRunner(HadoopJobRunner):
     def _upload_local_files(self) -> None:
         """Nothing is left to upload."""
 
+    def _default_python_bin(self, local: bool = False) -> list[str]:
+        """Packages that were sent need the Python that they were installed for."""
+        if probe.SHIPPED in self._opts["cmdenv"]:
+            return ["python{}.{}".format(*sys.version_info)]
+        return super()._default_python_bin(local)
+
     def _cmdenv(self) -> dict:
         """The bits depend on what some say to BLAS and numpy (law 2): tasks get the driver's. The
         package comes first on the path, and then what the user has put there."""
         found = {**{name: os.environ[name] for name in fingerprint.KERNELS if name in os.environ},
                  **super()._cmdenv()}
-        path = [package.NAME, *filter(None, [found.get("PYTHONPATH")])]
+        shipped = [environment.NAME] if probe.SHIPPED in found else []
+        path = [package.NAME, *filter(None, [found.get("PYTHONPATH")]), *shipped]
         return {**found, "PYTHONPATH": os.pathsep.join(path)}
 
     def _jobconf_for_step(self, step_num: int) -> dict:
@@ -72,11 +80,11 @@ class HadoopRunner(HadoopJobRunner):
         return {**self.defaults, **given, **({_TAGS: ",".join(tags)} if tags else {})}
 
     def _script_args_for_step(self, step_num: int, mrc: str, input_manifest: bool = False) -> list[str]:
-        """The job as a module of the package, which is on the tasks' path."""
+        """The job as a module of the package, which is on the tasks' path; first ``probe``."""
         words = super()._script_args_for_step(step_num, mrc, input_manifest)
         script = self._working_dir_mgr.name("file", self._script_path)
         at = words.index(script)
-        return [*words[:at], "-m", self.module, *words[at + 1:]]
+        return [*words[:at], "-m", probe.__name__, self.form, self.module, *words[at + 1:]]
 
     def _run_hadoop(self, hadoop_args: list[str], env: dict,
                     record_callback: object) -> tuple[int, dict]:

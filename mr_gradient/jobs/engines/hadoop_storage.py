@@ -45,12 +45,16 @@ class HadoopStorage:
             self._hadoop, "fs", "-test", "-d", self.uri).returncode == 0)
 
     def begin(self) -> None:
-        """Make the folder, readable by nobody else; what an earlier driver of this run left goes."""
+        """Make the folder anew; what an earlier driver of this run left goes."""
+        self.remove("")
+        self.make()
+
+    def make(self) -> None:
+        """Make the folder, readable by nobody else; no error if it is there."""
         def by_client() -> None:
             self._run("-mkdir", "-p", self.uri)
             self._run("-chmod", "700", self.uri)
 
-        self.remove("")
         self._either(lambda web: web.make_folder(self._path, "700"), by_client)
 
     def put(self, path: str) -> str:
