@@ -109,8 +109,7 @@ def job_arguments(runner: str, options: list[str], verbose: bool) -> list[str]:
                 "--" + name.replace("_", "-"))
             raise UsageError(f"{found}: not an option of this command; see --help")
     if job.options.ship_env and not engine_of(runner).ships:
-        shipping = " or ".join(f"-r {each}" for each in RUNNERS if engine_of(each).ships)
-        raise UsageError(f"--ship-env: for {shipping}; tasks of -r {runner} need nothing sent to them")
+        raise UsageError(f"--ship-env: is for -r hadoop; -r {runner} sends no packages to its tasks")
     set_up_logging(verbose)
     for path in job.options.conf_paths or []:
         if not os.path.isfile(path):

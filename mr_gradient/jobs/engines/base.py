@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -52,7 +54,7 @@ class Engine:
         self.arguments, self.scratch, self.run_name = arguments, scratch, run
         self.facts: dict[str, Any] = {}
         self.watch: Callable[[str], None] = lambda text: None
-        self.note: Callable[[str], None] = lambda text: None
+        self.note: Callable[[str], None] = functools.partial(print, file=sys.stderr, flush=True)
 
     @classmethod
     def elsewhere_for(cls, arguments: list[str]) -> str:

@@ -7,13 +7,14 @@ user's own folder; they are found as setuptools finds them, and anything else is
 from __future__ import annotations
 
 import ast
+import csv
 import importlib.metadata
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mr_gradient.errors import UsageError
 
@@ -36,7 +37,8 @@ def installed() -> dict[str, Distribution]:
     """All packages by name; of those that are there twice the one that is imported."""
     found: dict[str, Distribution] = {}
     for each in importlib.metadata.distributions():
-        found.setdefault(name_of(each), each)
+        if each.read_text("METADATA"):  # pip may leave a folder without it behind
+            found.setdefault(name_of(each), each)
     return found
 
 
@@ -65,6 +67,12 @@ def has_files(each: Distribution) -> bool:
     return each.read_text("RECORD") is not None and installer != "conda"
 
 
+def _listed(each: Distribution) -> list[PurePosixPath]:
+    """The files as pip has listed them, whether they are there or not."""
+    rows = csv.reader((each.read_text("RECORD") or "").splitlines())
+    return [PurePosixPath(row[0]) for row in rows if row]
+
+
 def files(each: Distribution) -> Iterator[tuple[str, Path]]:
     """Name below a folder of packages, and path, of all that a running program needs.
 
@@ -77,9 +85,9 @@ def files(each: Distribution) -> Iterator[tuple[str, Path]]:
                          f"{WAY_OUT}")
     if _is_editable(each):
         yield from _editable(each)
-    for file in each.files or ():
+    for file in _listed(each):
         parts = file.parts
-        if parts[0] == ".." or file.suffix in (".pyc", ".pth") or os.path.isabs(file):
+        if parts[0] == ".." or file.suffix in (".pyc", ".pth") or file.is_absolute():
             continue
         if parts[0].endswith(".dist-info") and parts[-1] not in _KEPT:
             continue
@@ -119,7 +127,7 @@ def _places(each: Distribution) -> Iterator[tuple[str, Path]]:
     """Modules at the top, and where they are: setuptools names them in a module or their folder in a
     .pth file."""
     top = (each.read_text("top_level.txt") or "").split()
-    for file in each.files or ():
+    for file in _listed(each):
         text = Path(each.locate_file(file)).read_text("utf-8") if file.suffix in (".pth", ".py") else ""
         if file.name.startswith("__editable__") and file.suffix == ".py":
             for module, path in _mapping(text).items():
