@@ -77,7 +77,8 @@ def test_a_python_without_packages(hadoop, user, here, data, tmp_path, capfd):
     node = r"127\.0\.0\.[23]"
     assert re.fullmatch(
         rf"mr-gradient: the tasks cannot run: {node}(, {node})?: Python [\d.]+ \({sys.executable}\) "
-        "has no numpy; install numpy there, name another Python with --python-bin, or add --ship-env", said)
+        "has no numpy; install numpy there, name another Python with --python-bin, or add --ship-env",
+        said)
     # One job, in which no task was tried again.
     [job] = hadoop.resource_manager.applications()[before:]
     assert job["finalStatus"] == "SUCCEEDED"
