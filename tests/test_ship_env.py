@@ -102,7 +102,8 @@ def test_a_python_without_packages(hadoop, user, here, data, tmp_path, capfd):
     expected = answer(capfd, "evaluate", "--data", here / "digits", "--model", here / "model")
     assert json.loads(done.stdout) == {**expected, "seconds": json.loads(done.stdout)["seconds"]}
     left = archives(hadoop)
-    assert {name: left[name] for name in staged} == staged
+    assert left[f"{digest}.zip"] == staged[f"{digest}.zip"]
+    assert left[f"{digest}.used"] > staged[f"{digest}.used"]
     assert {name[31:] for name in left if name.startswith(OLD[1:])} == {"2.zip", "2.used", "4.part"}
 
 
