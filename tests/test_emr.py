@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_tools import ROOT, assert_one_line, module
+from cli_tools import DIGITS, ROOT, assert_one_line, module
 from emr_account import SECONDS, SECRET, Aws
 from emr_account import account as emr_account
 from trainings import bits
@@ -92,6 +92,20 @@ def test_only_parameters_travel_again(account, trained):
     assert not others
     assert all(len(each) == 2 for each in files)
     assert len(set(params)) == len(files)
+
+
+def test_a_data_set_is_made_there(aws, tmp_path):
+    """Byte for byte the one that was made here."""
+    aws.s3.upload_file(str(DIGITS), "data", "digits/digits.csv")
+    done = run(tmp_path, "prepare", "s3://data/digits/digits.csv", "--out", "s3://data/digits/again",
+               "--test-fraction", "0.2", "--shards", "2", *EMR, "--yes")
+    assert done.returncode == 0, done.stderr
+    found = {each["Key"].removeprefix("digits/"): each["ETag"]
+             for each in aws.s3.list_objects_v2(Bucket="data", Prefix="digits/")["Contents"]}
+    again = {name.removeprefix("again/"): tag for name, tag in found.items() if name.startswith("again/")}
+    assert len(again) == 4
+    assert {name: found[name] for name in again} == again
+    assert aws.states() == ["TERMINATED"]
 
 
 def test_a_cluster_of_the_users_goes_on(aws, trained, tmp_path):

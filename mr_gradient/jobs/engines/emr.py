@@ -16,11 +16,13 @@ import sys
 from collections.abc import Iterator
 
 from mr_gradient.errors import MrGradientError
+from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.jobs.engines import package, sizes
 from mr_gradient.jobs.engines.base import Engine, Work, without_errors
 from mr_gradient.jobs.engines.emr_cluster import EmrCluster
 from mr_gradient.jobs.engines.emr_runner import EmrRunner
 from mr_gradient.jobs.engines.emr_storage import EmrStorage
+from mr_gradient.jobs.engines.hadoop_client import undisturbed
 from mr_gradient.jobs.gradient_job import GradientJob
 
 _NAME = "mr_gradient"
@@ -49,9 +51,10 @@ class EmrEngine(Engine):
         self._begun = False
         self._jobs = 0
 
-    def begin(self) -> None:
-        """Have a cluster, with the package in its folder; asks the user if one is to be started."""
-        with GradientJob(self.arguments).make_runner() as runner:
+    def begin(self, kind: type[BaseJob] = GradientJob) -> None:
+        """Have a cluster for such jobs, with the package in its folder; asks the user if one is to be
+        started."""
+        with kind(self.arguments).make_runner() as runner:
             request, uploads = runner.cluster(self.name, self.storage.uri)
             self.cluster.confirm(request, self._region, self._options.yes)
             self._begun = True  # from here on there may be something to remove
@@ -62,14 +65,13 @@ class EmrEngine(Engine):
         zipped = os.path.join(self.scratch, package.NAME)
         package.write(zipped)
         self.package = self.stage(zipped)
-        self.arguments = [*self.arguments, "--errors-as-records",
-                          "--cmdenv", f"PYTHONPATH={package.NAME}",
-                          "--files", f"{self.package}#{package.NAME}"]
+        self.arguments = [*self.arguments, "--errors-as-records", "--files",
+                          f"{self.package}#{package.NAME}"]
 
     def run(self, work: Work) -> Iterator[tuple]:
         """One step; the records come from the job's output in S3."""
         if not self._begun:
-            self.begin()
+            self.begin(work.kind)
         self._jobs += 1
         output = f"output-{self._jobs}"
         sent = {option: f"{self._jobs}/{os.path.basename(path)}"
@@ -101,8 +103,7 @@ class EmrEngine(Engine):
         """Properties of the job, unless the user says otherwise."""
         return {"mapreduce.job.name": f"{self.name} {work.title}",
                 "mapreduce.job.tags": self.name,
-                # No reducer sits in a slot that a mapper needs (law 4).
-                "mapreduce.job.reduce.slowstart.completedmaps": "1.0",
+                "mapreduce.job.reduce.slowstart.completedmaps": sizes.slow_start(work),
                 **sizes.of_job(work)}
 
     def stage(self, path: str) -> str:
@@ -116,15 +117,17 @@ class EmrEngine(Engine):
 
     def close(self) -> None:
         """End the cluster first: it costs money. What stays in S3 then hides no other error."""
-        if self._begun:
-            self._begun = False
+        if not self._begun:
+            return
+        self._begun = False
+        with undisturbed():
             try:
                 self.cluster.end()
             finally:
                 try:
                     self.storage.remove_folder()
                 except MrGradientError as error:
-                    print(f"warning: {error}", file=sys.stderr)
+                    print(f"warning: something is left in {self.storage.uri}: {error}", file=sys.stderr)
 
 
 def _owner() -> str:

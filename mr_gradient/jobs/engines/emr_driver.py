@@ -73,8 +73,6 @@ def _conf(engine: EmrEngine) -> bytes:
             found["hadoop_streaming_jar"] = jar.removeprefix("file://")
     # Ends with the step on the user's cluster, by this word.
     found["jobconf"] = {"mapreduce.job.tags": engine.name, **found.get("jobconf", {})}
-    found["cmdenv"] = {name: value for name, value in found.get("cmdenv", {}).items()
-                       if name != "PYTHONPATH"}
     return json.dumps({"runners": {"hadoop": found}}).encode()
 
 

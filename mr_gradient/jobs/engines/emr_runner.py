@@ -19,6 +19,7 @@ from mrjob.setup import UploadDirManager
 
 from mr_gradient import fingerprint
 from mr_gradient.errors import UsageError
+from mr_gradient.jobs.engines import package
 
 #: Amazon Linux 2023, Hadoop 3.4; its own python3 is 3.9.
 RELEASE = "7.13.0"
@@ -33,6 +34,8 @@ _PYTHONS = range(11, 15)
 #: Seconds of idleness that AutoTerminationPolicy takes.
 _IDLE = (60, 604800)
 _CHECK_SECONDS = 5
+#: What formats are read with, by the tasks of the job in this file.
+_READERS, _PREPARES = ("pyarrow", "Pillow", "scikit-learn"), "prepare_job.py"
 
 
 def python() -> str:
@@ -41,15 +44,18 @@ def python() -> str:
     return f"python3.{minor if minor in _PYTHONS else _PYTHONS[0]}"
 
 
-def packages() -> list[str]:
+def packages(*more: str) -> list[str]:
     """What pip installs on the nodes: our numpy and scipy, since the bits depend on them (law 2), what
-    fetches shards from S3 without a JVM, and what a driver needs that runs on the master node."""
+    fetches shards from S3 without a JVM, and what a driver needs that runs on the master node.
+
+    ``more``: what the tasks need besides, in our versions, where we have it.
+    """
     found = []
-    for name in ("numpy", "scipy"):
+    for name in ("numpy", "scipy", *more):
         try:
             found.append(f"{name}=={importlib.metadata.version(name).partition('+')[0]}")
         except importlib.metadata.PackageNotFoundError:
-            continue  # no sparse rows here, so none there
+            continue  # no such data here, so none there
     return [*found, "s3fs", "PyYAML", "rich", "threadpoolctl"]
 
 
@@ -104,7 +110,8 @@ class EmrRunner(EMRJobRunner):
         if self._opts["bootstrap_python"] is False:
             return []
         name = python()
-        words = " ".join(f"'{each}'" for each in packages())
+        readers = _READERS if os.path.basename(self._script_path) == _PREPARES else ()
+        words = " ".join(f"'{each}'" for each in packages(*readers))
         return [[f"sudo dnf install -y {name} {name}-pip"],
                 [f"sudo {name} -m pip install --disable-pip-version-check {words}"]]
 
@@ -138,9 +145,12 @@ class EmrRunner(EMRJobRunner):
         return self.defaults.get("mapreduce.job.name", super()._step_name(step_num))
 
     def _cmdenv(self) -> dict:
-        """The bits depend on what these say to BLAS and numpy (law 2): tasks get the driver's."""
-        return {**{name: os.environ[name] for name in fingerprint.KERNELS if name in os.environ},
-                **super()._cmdenv()}
+        """The bits depend on what some say to BLAS and numpy (law 2): tasks get the driver's. The
+        package comes first on the path, and then what the user has put there."""
+        found = {**{name: os.environ[name] for name in fingerprint.KERNELS if name in os.environ},
+                 **super()._cmdenv()}
+        path = [package.NAME, *filter(None, [found.get("PYTHONPATH")])]
+        return {**found, "PYTHONPATH": os.pathsep.join(path)}
 
     def _jobconf_for_step(self, step_num: int) -> dict:
         return {**self.defaults, **super()._jobconf_for_step(step_num)}
