@@ -102,7 +102,8 @@ def test_a_data_set_is_made_there(aws, tmp_path):
     assert done.returncode == 0, done.stderr
     found = {each["Key"].removeprefix("digits/"): each["ETag"]
              for each in aws.s3.list_objects_v2(Bucket="data", Prefix="digits/")["Contents"]}
-    again = {name.removeprefix("again/"): tag for name, tag in found.items() if name.startswith("again/")}
+    again = {name.removeprefix("again/"): tag for name, tag in found.items()
+             if name.startswith("again/")}
     assert len(again) == 4
     assert {name: found[name] for name in again} == again
     assert aws.states() == ["TERMINATED"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
 from cli_tools import ROOT, command, environment, refused, small
 
@@ -121,6 +122,7 @@ def test_before_a_cluster_is_started(tmp_path, capfd, monkeypatch):
     data = small(tmp_path, "two")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers those of other tests
     capfd.readouterr()
     train = ("train", "--model", "logistic", "--out", tmp_path / "m", "-r", "emr", *TEMPORARY, "--yes")
     assert command(*train, "--data", data) == 2
