@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from functools import cached_property
+from importlib import import_module
 from typing import ClassVar, NoReturn
 
 from mrjob.job import MRJob
@@ -23,6 +24,11 @@ from mr_gradient.jobs.task_errors import ERROR, reported
 
 #: What mrjob itself passes to a task.
 _TASK_DESTS = {"args", "run_mapper", "run_combiner", "run_reducer", "run_spark", "step_num"}
+
+#: The runners, by name, since a driver needs one of them and a task none.
+_RUNNERS = {"inline": "inline_runner:InlineRunner", "local": "local_runner:LocalRunner",
+            "hadoop": "engines.hadoop_runner:HadoopRunner", "emr": "engines.emr_runner:EmrRunner",
+            "spark": "engines.spark_runner:SparkRunner"}
 
 
 class _Parsers:
@@ -180,27 +186,11 @@ class BaseJob(MRJob):
         alias = self.options.runner or "inline"
         if alias in ("local", "hadoop", "emr"):
             import_without_pyspark("mrjob.bin")
-        if alias == "inline":
-            from mr_gradient.jobs.inline_runner import InlineRunner
-            return InlineRunner
-        if alias == "local":
-            from mr_gradient.jobs.local_runner import LocalRunner
-            return LocalRunner
-        if alias == "hadoop":
-            from mr_gradient.jobs.engines.hadoop_runner import HadoopRunner
-            return HadoopRunner
-        if alias == "spark":
-            from mr_gradient.jobs.engines.spark_runner import SparkRunner
-            return SparkRunner
-        if alias == "emr":
-            return _emr_runner()
-        return super()._runner_class()
-
-
-def _emr_runner() -> type[MRJobRunner]:
-    try:
-        from mr_gradient.jobs.engines.emr_runner import EmrRunner
-    except ImportError as error:
-        raise UsageError(f"-r emr: needs boto3 ({error}); install it with: pip install "
-                         "'mr_gradient[emr]'") from None
-    return EmrRunner
+        if alias not in _RUNNERS:
+            return super()._runner_class()
+        module, _, name = _RUNNERS[alias].partition(":")
+        try:
+            return getattr(import_module(f"mr_gradient.jobs.{module}"), name)
+        except ImportError as error:
+            raise UsageError(f"-r {alias}: needs {error.name} ({error}); install it with: pip install "
+                             f"'mr_gradient[{alias}]'") from None
