@@ -142,5 +142,5 @@ def test_without_boto3(tmp_path):
          "m", "-r", "emr"], capture_output=True, text=True, check=False,
         env=environment(PYTHONPATH=f"{tmp_path}:{ROOT}"))
     assert done.returncode == 2
-    assert done.stderr == ("mr-gradient: -r emr: needs boto3 (No module named boto3); install it with: "
+    assert done.stderr == ("mr-gradient: -r emr: No module named boto3; install what it needs with: "
                            "pip install 'mr_gradient[emr]'\n")

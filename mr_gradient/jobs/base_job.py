@@ -192,5 +192,5 @@ class BaseJob(MRJob):
         try:
             return getattr(import_module(f"mr_gradient.jobs.{module}"), name)
         except ImportError as error:
-            raise UsageError(f"-r {alias}: needs {error.name} ({error}); install it with: pip install "
+            raise UsageError(f"-r {alias}: {error}; install what it needs with: pip install "
                              f"'mr_gradient[{alias}]'") from None
