@@ -26,6 +26,7 @@ class _Web:
     def __init__(self, uri: str) -> None:
         _, authority, path = split(uri)
         self._web, self._path = WebHdfs(authority), path.rstrip("/")
+        self._made: set[str] = set()
 
     def times(self, below: str) -> dict[str, float]:
         try:
@@ -42,20 +43,17 @@ class _Web:
 
     def write(self, name: str, data: bytes) -> None:
         temporary = f"{self._in(name)}.tmp-{random.SystemRandom().randrange(10**12)}"
+        folder = os.path.dirname(temporary)
+        if folder not in self._made:
+            self._web.make_folder(folder)
+            self._made.add(folder)
         try:
-            self._create(temporary, data)
+            self._web.create(temporary, len(data), [data])
             self._web.rename(temporary, self._in(name), overwrite=True)
         except BaseException:
             with contextlib.suppress(OSError):
                 self._web.delete(temporary)
             raise
-
-    def _create(self, path: str, data: bytes) -> None:
-        try:
-            self._web.create(path, len(data), [data])
-        except FileNotFoundError:  # of its folder
-            self._web.make_folder(os.path.dirname(path))
-            self._web.create(path, len(data), [data])
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -77,7 +75,8 @@ class Client:
     """
 
     def __init__(self, uri: str) -> None:
-        self._uri, self._made = uri.rstrip("/"), set()
+        self._uri = uri.rstrip("/")
+        self._made: set[str] = set()
 
     def times(self, below: str) -> dict[str, float]:
         try:
