@@ -22,11 +22,11 @@ exec {executable} -S "$@"
 
 
 def dnf(node: Path, words: list[str]) -> None:
-    """``dnf install -y python3.N python3.N-pip``: a Python, if it is the version that runs this."""
-    ours = f"python3.{sys.version_info.minor}"
-    if words != ["install", "-y", ours, f"{ours}-pip"]:
+    """``dnf install -y python3.N python3.N-pip``: by any name it is the Python that runs this."""
+    name = words[2]
+    if words != ["install", "-y", name, f"{name}-pip"] or not re.fullmatch(r"python3\.1[1-4]", name):
         sys.exit(f"No match for argument: {' '.join(words)}")
-    path = node / "bin" / ours
+    path = node / "bin" / name
     tools = Path(__file__).resolve()
     path.write_text(_PYTHON.format(executable=sys.executable, tools=tools, node=node))
     path.chmod(0o755)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from cli_tools import ROOT, module
+from cli_tools import ROOT, assert_one_line, module
 from emr_account import SECONDS, Aws
 from emr_account import account as emr_account
 
@@ -74,16 +74,24 @@ def test_the_bits_are_those_of_inline(aws, hadoop, nodes, tmp_path):
 
 
 def test_an_error_of_the_driver_is_ours(aws, nodes, tmp_path):
-    """A folder that is not a training's: the driver sees it, on the master node."""
+    """Hadoop streaming is not where the driver, on the master node, looks for it."""
     aws.begin()
-    done = module("mr_gradient", *TRAIN, "2", "--out", "s3://data/digits", *THERE, *nodes,
+    done = module("mr_gradient", *TRAIN, "2", "--out", "s3://data/digits/none", *THERE, *nodes[2:],
                   temporary=tmp_path)
     assert done.returncode == 2
     (step,) = aws.steps(aws.clusters()[0]["Id"])
     assert done.stderr.splitlines()[-1].startswith(
-        f"mr-gradient: step {step['Id']}, on the master node: --out s3://data/digits: must be empty")
+        f"mr-gradient: step {step['Id']}, on the master node: -r hadoop: no hadoop-streaming*.jar")
     assert aws.states() == ["TERMINATED"]
     assert files(aws) == []
+
+
+def test_a_folder_that_is_no_training_s_costs_no_cluster(aws, tmp_path):
+    aws.begin()
+    done = module("mr_gradient", *TRAIN, "2", "--out", "s3://data/digits", *THERE, temporary=tmp_path)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, ("--out s3://data/digits: must be empty, absent or a training",))
+    assert aws.clusters() == []
 
 
 @pytest.mark.long

@@ -12,6 +12,7 @@ from mr_gradient.dataset.schema import open_dataset
 from mr_gradient.dataset.uris import is_uri
 from mr_gradient.errors import UsageError
 from mr_gradient.jobs.launch import job_arguments, launcher
+from mr_gradient.training_folder import TrainingFolder
 from mr_gradient.training_parts import Parts
 
 _CONFIG = "config.json"
@@ -35,7 +36,8 @@ def train_on_cluster(config: TrainConfig, quiet: bool) -> tuple[dict, tuple[str,
     arguments = job_arguments("emr", config.runner_options, config.verbose)
     dataset = open_dataset(config.data)
     parts = Parts(config, dataset)
-    _ = parts.identity  # its errors are cheaper here
+    _ = parts.identity  # errors are cheaper here
+    TrainingFolder(config.out, config.restart).close()
     files, model = {}, config.model
     if parts.code and parts.code.path:
         files[parts.code.module] = parts.code.source
