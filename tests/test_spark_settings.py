@@ -112,7 +112,8 @@ NO_PYTHON = 'java.io.IOException: Cannot run program "python3.12": error=2, No s
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    (PYTHON, r"a task failed: ModuleNotFoundError: No module named 'numpy' \(-v"),
+    (PYTHON.replace("ModuleNotFoundError: ", "OSError: "),
+     r"a task failed: OSError: No module named 'numpy' \(-v"),
     (LOST, "a task lost its executor in each of its attempts: Remote RPC client disassociated"),
     (CRASHED, r"a task failed: Python worker exited unexpectedly \(crashed\): 9$"),
     (NO_PYTHON, "the nodes have no python3.12; name their Python with --python-bin"),
@@ -124,6 +125,24 @@ def test_one_line_for_a_failed_job(text, message):
     assert "\n" not in str(error)
     with pytest.raises(TaskError, match=message):
         raise error
+
+
+VERSIONS = """Traceback (most recent call last):
+pyspark.errors.exceptions.base.PySparkRuntimeError: [PYTHON_VERSION_MISMATCH] Python in worker has \
+different version: 3.9 than that in driver: 3.11, PySpark cannot run with different minor versions.
+Please check environment variables PYSPARK_PYTHON and PYSPARK_DRIVER_PYTHON are correctly set.
+"""
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (PYTHON, "the executors' Python fails: No module named 'numpy'; install it on the nodes, or name "
+     "another Python with --python-bin"),
+    (VERSIONS, "Python in worker has different version: 3.9 than that in driver: 3.11; name one of the "
+     "driver's release with --python-bin")])
+def test_a_python_of_the_executors_that_does_not_do(text, message):
+    error = spark_errors.of_job(RuntimeError(text), "what the JVM said")
+    assert isinstance(error, UsageError)
+    assert str(error) == message
 
 
 @pytest.mark.parametrize(("said", "message"), [

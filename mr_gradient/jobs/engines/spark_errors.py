@@ -7,6 +7,7 @@ import re
 from mr_gradient.errors import MrGradientError, TaskError, UsageError, from_task
 
 _PYTHON = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(.*)$", re.M)
+_VERSIONS = re.compile(r"(Python in worker has different version.*?), PySpark")
 _NO_PYTHON = re.compile(r'Cannot run program "([^"]+)"')
 _LOST = re.compile(r"ExecutorLostFailure .*?Reason: (.*)")
 _RECENT = re.compile(r"most recent failure: Lost task [^()]*\(TID \d+\) \([^()]*\): "
@@ -39,8 +40,13 @@ def of_job(error: Exception, said: str, status: int | None = None) -> MrGradient
     java = getattr(error, "java_exception", None)
     text = str(java.getMessage() if java is not None else error)
     details = f"{text}\n{said}"
+    if found := _VERSIONS.search(text):
+        return UsageError(f"{found[1]}; name one of the driver's release with --python-bin")
     if lines := "Traceback (most recent call last)" in text and _PYTHON.findall(text):
         kind, message = lines[-1]
+        if kind == "ModuleNotFoundError":
+            return UsageError(f"the executors' Python fails: {message}; install it on the nodes, or name "
+                              "another Python with --python-bin")
         return from_task(kind.rpartition(".")[2], message, details)
     if found := _NO_PYTHON.search(text):
         return TaskError(f"the nodes have no {found[1]}; name their Python with --python-bin", details)
