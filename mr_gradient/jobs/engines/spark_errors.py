@@ -45,8 +45,8 @@ def of_job(error: Exception, said: str, status: int | None = None) -> MrGradient
     if lines := "Traceback (most recent call last)" in text and _PYTHON.findall(text):
         kind, message = lines[-1]
         if kind == "ModuleNotFoundError":
-            return UsageError(f"the executors' Python fails: {message}; install it on the nodes, or name "
-                              "another Python with --python-bin")
+            return UsageError(f"the executors' Python fails: {message}; install it on the nodes, or "
+                              "name another Python with --python-bin")
         return from_task(kind.rpartition(".")[2], message, details)
     if found := _NO_PYTHON.search(text):
         return TaskError(f"the nodes have no {found[1]}; name their Python with --python-bin", details)
