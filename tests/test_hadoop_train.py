@@ -113,7 +113,9 @@ def test_a_task_that_always_fails(hadoop, user, here, data, tmp_path):
 
 @pytest.mark.parametrize(("options", "words"), [
     pytest.param(("--python-bin", "/no/such/python"), ("/no/such/python", "--python-bin"), id="python"),
-    pytest.param(("-D", "mapreduce.map.memory.mb=128", "-D", "mapreduce.map.java.opts=-Xmx64m"),
+    # A task is short, and what is large for a moment only YARN does not see; this JVM is all the time.
+    pytest.param(("-D", "mapreduce.map.memory.mb=128", "-D",
+                  "mapreduce.map.java.opts=-Xms150m -Xmx150m -XX:+AlwaysPreTouch"),
                  ("map task ", "was killed since it needed more memory than YARN gave it",
                   "of 128 MB", "-D mapreduce.map.memory.mb=N"), id="memory")])
 def test_a_job_that_cannot_run(user, data, tmp_path, options, words):
