@@ -54,6 +54,9 @@ class User:
         process = self.start(*argv)
         try:
             out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # so that it ends its job
+            raise AssertionError(process.communicate(timeout=60)) from None
         finally:
             process.kill()
             process.wait()

@@ -39,7 +39,10 @@ def user(hadoop, tmp_path):
     """Who leaves nothing behind, whatever happens to him."""
     user = User(hadoop, tmp_path)
     yield user
-    assert left(user) == []
+    found = left(user)
+    if found:  # the next test begins with nothing
+        hadoop.run("fs", "-rm", "-r", "-f", "-skipTrash", "mr_gradient-*")
+    assert found == []
 
 
 def history(folder) -> list[dict]:
@@ -49,7 +52,8 @@ def history(folder) -> list[dict]:
 def test_the_bits_of_inline_and_what_is_shown(hadoop, user, here, data, tmp_path, capfd):
     out = tmp_path / "m"
     done = user.run("train", "--data", data, *SOFTMAX, "--out", out, "--iterations", "2", "--json",
-                    *user.options, "-D", "mapreduce.job.reduces=2", "-D", "mapreduce.job.tags=mine")
+                    *user.options, "-D", "mapreduce.job.reduces=2", "-D", "mapreduce.job.tags=mine",
+                    "-D", "mapreduce.map.speculative=false", "-D", "mapreduce.reduce.speculative=false")
     assert done.returncode == 0, done.stderr
     run(str(here), tmp_path / "inline", 2, **MODEL)
     assert bits(out) == bits(tmp_path / "inline")
@@ -66,8 +70,7 @@ def test_the_bits_of_inline_and_what_is_shown(hadoop, user, here, data, tmp_path
         facts = line["job"]
         assert (facts["application"], facts["url"].rstrip("/").rpartition("/")[2]) == (
             job["id"], job["id"])
-        assert [facts[f"{step}_tasks"] - facts[f"killed_{step}_tasks"]
-                for step in ("map", "reduce")] == [5, 2]
+        assert (facts["map_tasks"], facts["reduce_tasks"]) == (5, 2)
         assert (facts["failed_map_tasks"], facts["failed_reduce_tasks"]) == (0, 0)
         assert facts["shuffled_bytes"] > 4 * 650 * 4
         assert facts["cache_hits"] + facts["cache_misses"] == 5
