@@ -56,7 +56,7 @@ def test_the_last_attempt_reports(attempt, number, error, message):
     assert key == ERROR
     line = RecordProtocol().write(key, value)
     assert RecordProtocol().read(line) == (key, json.loads(json.dumps(value)))
-    found = rebuild(value)
+    found = rebuild([value])
     assert str(found) == message.format(ATTEMPT.format(number))
     assert type(found) is (TaskError if isinstance(error, ZeroDivisionError) else type(error))
     if isinstance(found, TaskError | ModelError):
@@ -66,4 +66,4 @@ def test_the_last_attempt_reports(attempt, number, error, message):
 def test_outside_of_hadoop_every_attempt_is_the_last(monkeypatch):
     monkeypatch.delenv("mapreduce_task_attempt_id", raising=False)
     monkeypatch.setenv("NM_HOST", "node-7")
-    assert str(rebuild(records(DataError("damaged"))[-1][1])) == "damaged (split 3, on node-7)"
+    assert str(rebuild([records(DataError("damaged"))[-1][1]])) == "damaged (split 3, on node-7)"
