@@ -74,9 +74,9 @@ def test_a_python_without_packages(hadoop, user, here, data, tmp_path, capfd):
     assert (done.returncode, done.stdout) == (2, "")
     first, said = done.stderr.splitlines()
     assert first.startswith("the jobs are on YARN, the first at ")
-    node = r"127\.0\.0\.[23]"
+    node, python_bin = r"127\.0\.0\.[23]", re.escape(sys.executable)
     assert re.fullmatch(
-        rf"mr-gradient: the tasks cannot run: {node}(, {node})?: Python [\d.]+ \({sys.executable}\) "
+        rf"mr-gradient: the tasks cannot run: {node}(, {node})?: Python [\d.]+ \({python_bin}\) "
         "has no numpy; install numpy there, name another Python with --python-bin, or add --ship-env",
         said)
     # One job, in which no task was tried again.
