@@ -13,8 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mr_gradient.dataset.columns import Piece
-from mr_gradient.dataset.formats import remote
-from mr_gradient.dataset.formats.remote import READ_AHEAD, open_remote
+from mr_gradient.dataset.formats.remote import (
+    READ_AHEAD,
+    is_remote_file,
+    open_remote,
+    remote_bytes,
+)
 from mr_gradient.dataset.uris import is_uri
 from mr_gradient.errors import DataError
 
@@ -90,7 +94,7 @@ def read_head(path: str, size: int = HEAD_BYTES) -> bytes:
 def file_bytes(path: str) -> int:
     """Length of the file as it lies there, compressed or not."""
     try:
-        return remote.info(path)[1] if is_uri(path) else os.path.getsize(path)
+        return remote_bytes(path) if is_uri(path) else os.path.getsize(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
@@ -101,9 +105,7 @@ def is_file(path: str) -> bool:
     if not is_uri(path):
         return os.path.isfile(path)
     try:
-        return remote.info(path)[0] == "file"
-    except FileNotFoundError:
-        return False
+        return is_remote_file(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 

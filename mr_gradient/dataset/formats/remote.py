@@ -74,16 +74,30 @@ def file_errors() -> Iterator[None]:
                       " ".join(text.split()).rstrip(".") + hint) from None
 
 
-def info(uri: str) -> tuple[str, int]:
-    """``file`` or ``directory``, and bytes. Raises ``OSError``."""
-    scheme, authority, path = split(uri)
-    if scheme == "hdfs":
-        found = Hdfs(authority).status(path.rstrip("/") or "/")
-        return found["type"].lower(), found["length"]
+def is_remote_file(uri: str) -> bool:
+    """Whether there is a file. Raises ``OSError``."""
+    try:
+        if split(uri)[0] == "hdfs":
+            return _in_hdfs(uri)["type"] == "FILE"
+        system, inside = filesystem(uri)
+        with file_errors():  # fsspec's own isfile takes an error for a file that is not there
+            return system.info(inside)["type"] == "file"
+    except FileNotFoundError:
+        return False
+
+
+def remote_bytes(uri: str) -> int:
+    """Length of a file. Raises ``OSError``."""
+    if split(uri)[0] == "hdfs":
+        return _in_hdfs(uri)["length"]
     system, inside = filesystem(uri)
     with file_errors():
-        found = system.info(inside)
-    return found["type"], int(found["size"] or 0)
+        return int(system.size(inside))
+
+
+def _in_hdfs(uri: str) -> dict[str, Any]:
+    _, authority, path = split(uri)
+    return Hdfs(authority).status(path.rstrip("/") or "/")
 
 
 def open_remote(uri: str, ahead: int = READ_AHEAD) -> BinaryIO:
