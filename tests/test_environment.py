@@ -57,8 +57,8 @@ def install(folder, name, files, requires=(), editable=False, **changes):
             "".join(f"{each},,\n" for each in record))
 
 
-def packed(kind=GradientJob, options=()) -> Environment:
-    return Environment.of(SimpleNamespace(kind=kind, options=options))
+def packed(kind=GradientJob, options=(), manifest=os.devnull) -> Environment:
+    return Environment.of(SimpleNamespace(kind=kind, options=options, manifest=manifest))
 
 
 def modules(environment: Environment) -> list[str]:
@@ -80,6 +80,17 @@ def test_what_tasks_import_with_its_requirements(site):
     install(site, "pyarrow", {"pyarrow/__init__.py": "", "pyarrow/tests/__init__.py": ""})
     assert "pyarrow/__init__.py" not in packed().members
     assert "pyarrow/__init__.py" in packed(PrepareJob).members
+
+
+def test_what_reads_data_at_a_store(site, tmp_path):
+    install(site, "s3fs", {"s3fs.py": ""})
+    manifest = tmp_path / "manifest"
+    for shard, sent in (("/data/s3://", False), ("hdfs:///a", False), ("file:///a", False),
+                        ("s3://b/a", True)):
+        manifest.write_text('{"split": 0, "shard": "hdfs://n/b"}\n'
+                            f'{{"split": 1, "shard": "{shard}"}}\n')
+        assert ("s3fs.py" in packed(manifest=manifest).members) == sent, shard
+    assert "s3fs.py" in packed(PrepareJob).members
 
 
 def test_a_model_of_the_users_own_gets_everything(site):

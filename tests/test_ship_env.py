@@ -15,7 +15,6 @@ from trainings import bits, run
 MODEL = {"model": "softmax", "learning_rate": 1.0}
 TRAIN = ("--model", "softmax", "--learning-rate", "1", "--iterations", "1", "--json")
 ARCHIVES = "/user/hadoop/.mr_gradient/environments"
-OLD = "0" * 32
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +57,12 @@ def archives(hadoop) -> dict[str, int]:
     return dict(zip(words[::2], map(int, words[1::2])))
 
 
-def age(hadoop, name: str, days: float) -> None:
-    """Make a file of the cache look as if it had been written long ago."""
-    hadoop.run("fs", "-touchz", f"{ARCHIVES}/{name}")
-    hadoop.web_hdfs(f"{ARCHIVES}/{name}", "SETTIMES", "hadoop",
-                    modificationtime=str(int((time.time() - days * 86400) * 1000)))
+def age(hadoop, days: dict[str, float]) -> None:
+    """Make files of the cache that look as if they had been written long ago."""
+    hadoop.run("fs", "-touchz", *(f"{ARCHIVES}/{name}" for name in days))
+    for name, number in days.items():
+        hadoop.web_hdfs(f"{ARCHIVES}/{name}", "SETTIMES", "hadoop",
+                        modificationtime=str(int((time.time() - number * 86400) * 1000)))
 
 
 def test_a_python_without_packages(hadoop, user, here, data, tmp_path, capfd):
@@ -94,8 +94,9 @@ def test_a_python_without_packages(hadoop, user, here, data, tmp_path, capfd):
     assert {*staged} == {f"{digest}.zip", f"{digest}.used"}
 
     # The next run stages nothing, and removes what nobody has used for a month.
-    for name, days in (("1.zip", 40), ("2.zip", 40), ("2.used", 20), ("3.part", 2), ("4.part", 0.5)):
-        age(hadoop, OLD[1:] + name, days)
+    other = "0" * 31
+    age(hadoop, {f"{other}1.zip": 40, f"{other}2.zip": 40, f"{other}2.used": 20, f"{other}3.part": 2,
+                 f"{other}4.part": 0.5})
     done = user.run("evaluate", "--data", data, "--model", here / "model", "--json", *options,
                     "--ship-env")
     assert done.returncode == 0, done.stderr
@@ -104,7 +105,7 @@ def test_a_python_without_packages(hadoop, user, here, data, tmp_path, capfd):
     left = archives(hadoop)
     assert left[f"{digest}.zip"] == staged[f"{digest}.zip"]
     assert left[f"{digest}.used"] > staged[f"{digest}.used"]
-    assert {name[31:] for name in left if name.startswith(OLD[1:])} == {"2.zip", "2.used", "4.part"}
+    assert {name[31:] for name in left if name.startswith(other)} == {"2.zip", "2.used", "4.part"}
 
 
 def test_one_node_without_packages(hadoop, user, here, data, tmp_path, capfd):

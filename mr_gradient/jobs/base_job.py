@@ -58,8 +58,9 @@ def _refuse(message: str) -> NoReturn:
 class BaseJob(MRJob):
     """An ordinary MRJob; subclasses declare their options in ``add_options``."""
 
-    #: What its tasks may import beside the standard library, this package and mrjob.
-    PACKAGES: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "fsspec", "s3fs")
+    #: What its tasks may import beside the standard library, this package and mrjob, and beside what
+    #: reads data at a store.
+    PACKAGES: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     #: Map tasks for each process of the inline runner. More than 1 where lines of the manifest take
     #: long, and not all as long; then the reducers have work for several processes, too.
     TASKS_PER_CORE: ClassVar[int] = 1

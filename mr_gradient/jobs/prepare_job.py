@@ -99,7 +99,7 @@ class PrepareJob(BaseJob):
     INTERNAL_PROTOCOL = JSONProtocol
     OUTPUT_PROTOCOL = JSONProtocol
     SORT_VALUES = True
-    PACKAGES = (*BaseJob.PACKAGES, "pyarrow", "pillow", "scikit-learn")
+    PACKAGES = (*BaseJob.PACKAGES, "fsspec", "s3fs", "pyarrow", "pillow", "scikit-learn")
     TASKS_PER_CORE = 4
 
     def add_options(self) -> None:

@@ -15,6 +15,7 @@ import importlib._bootstrap_external as external
 import importlib.machinery
 import importlib.util
 import os
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ _LEFT_OUT = {"mr-gradient", "mrjob", "pip"}
 #: Of these, tests are a seventh of the archive.
 _WITHOUT_TESTS = {"numpy", "scipy", "pyarrow", "sklearn"}
 _NEEDED = "numpy"
+#: What reads data at the URIs of a store; with what it needs, a third of the archive.
+_OF_STORES = ("fsspec", "s3fs")
+_AT_A_STORE = re.compile(rb'"(?!hdfs:|file:)[a-z0-9]+://')
 #: The same for the same files.
 _TIME = (1980, 1, 1, 0, 0, 0)
 #: Changes when archives of the same files do.
@@ -59,7 +63,8 @@ class Environment:
             everything = distributions.installed().values()
             chosen = [each for each in everything if distributions.has_files(each)]
         else:
-            chosen = distributions.with_requirements(work.kind.PACKAGES)
+            stores = _OF_STORES if _reads_a_store(work.manifest) else ()
+            chosen = distributions.with_requirements([*work.kind.PACKAGES, *stores])
         chosen = {distributions.name_of(each): each for each in chosen}
         if _NEEDED not in chosen:
             raise UsageError(f"--ship-env: {_NEEDED} must be installed by pip; {distributions.WAY_OUT}")
@@ -98,6 +103,12 @@ class Environment:
                     code = compile(data, os.path.join(NAME, name), "exec", dont_inherit=True)
                     yield importlib.util.cache_from_source(name), bytes(
                         external._code_to_hash_pyc(code, bytes(8), False))
+
+
+def _reads_a_store(manifest: str) -> bool:
+    """Whether the data is neither in HDFS nor in files."""
+    with open(manifest, "rb") as file:
+        return any(_AT_A_STORE.search(line) for line in file)
 
 
 def _is_test(member: str) -> bool:
