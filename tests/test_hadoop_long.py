@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections import Counter
 
 import pytest
 from cli_tools import DIGITS, ROOT, command
@@ -140,6 +141,24 @@ def test_a_working_task_is_not_killed_for_its_silence(hadoop, tmp_path, digits):
         assert line["job"]["failed_map_tasks"] == 0
     finally:
         hadoop.run("fs", "-rm", "-r", "-f", "-skipTrash", "digits-slow")
+
+
+def test_where_webhdfs_is_not_served(hadoop, tmp_path, digits):
+    """The client does it all: three starts an iteration, some before the first and one at the end."""
+    hadoop.run("fs", "-put", digits, "digits-by-client")
+    user = User(hadoop, tmp_path, MR_GRADIENT_WEBHDFS="off")
+    try:
+        done = user.run("train", "--data", "hdfs:///user/hadoop/digits-by-client", *arguments(SOFTMAX),
+                        "--out", tmp_path / "m", "--iterations", "2", *user.options)
+    finally:
+        hadoop.run("fs", "-rm", "-r", "-f", "-skipTrash", "digits-by-client")
+    assert done.returncode == 0, done.stderr
+    run(str(digits), tmp_path / "inline", 2, **SOFTMAX)
+    assert bits(tmp_path / "m") == bits(tmp_path / "inline")
+    # A look, an empty folder in two steps, the package and two manifests, output of three jobs read
+    # and removed, and the folder.
+    assert Counter(user.starts()) == {"version": 1, "jar": 3, "fs": 1 + 3 + 3 + 2 * 3 + 1}
+    assert left(user) == []
 
 
 def test_a_resource_manager_that_does_not_answer(hadoop, tmp_path, digits):
