@@ -47,7 +47,8 @@ def add_runner(parser: Parser) -> None:
     """The runner; options that are none of the command's are mrjob's."""
     parser.set_defaults(takes_rest=True)
     parser.add_argument("-r", "--runner", default="inline", metavar="RUNNER",
-                        help="inline (default: all cores, one process each), local, hadoop or spark")
+                        help="inline (default: all cores, one process each), local, hadoop, "
+                             "spark or emr; --yes lets emr start a cluster without a question")
     parser.add_argument("--ship-env", action="store_true",
                         help="of -r hadoop: send the packages of this Python to the nodes, which then "
                              "need the same Python only")
