@@ -22,8 +22,8 @@ import sys
 ERROR, NODE_ERROR = "error", "NodeError"
 #: Variables of the environment. FIRST is set in the first job of a driver; SHIPPED where packages come
 #: with the task: how names of compiled modules must end, which tells implementation, version and
-#: platform.
-FIRST, SHIPPED = "MR_GRADIENT_FIRST", "MR_GRADIENT_SHIPPED"
+#: platform; ALONE where none can come.
+FIRST, SHIPPED, ALONE = "MR_GRADIENT_FIRST", "MR_GRADIENT_SHIPPED", "MR_GRADIENT_ALONE"
 _ATTEMPT = "mapreduce_task_attempt_id"
 #: A second application master counts its tasks' attempts from here.
 _MASTERS = 1000
@@ -61,6 +61,8 @@ def remedy_for(package: str) -> str:
     """What to do about a package that is missing here."""
     if os.environ.get(SHIPPED):
         return f"install {package} where you started this, since --ship-env takes it from there"
+    if os.environ.get(ALONE):
+        return f"install {package} there, or name another Python with --python-bin"
     return f"install {package} there, name another Python with --python-bin, or add --ship-env"
 
 

@@ -18,10 +18,6 @@ from mr_gradient.jobs.engines import emr_runner
 SECRET = "kept-to-ourselves"
 #: Longest wait for what the agent does.
 SECONDS = 60
-_BOOTSTRAP = f"""#!/bin/sh -e
-sudo dnf install -y {emr_runner.python()} {emr_runner.python()}-pip
-sudo {emr_runner.python()} -m pip install {" ".join(emr_runner.packages())}
-"""
 
 
 class Aws:
@@ -54,9 +50,12 @@ class Aws:
         found = self.s3.list_objects_v2(Bucket="data").get("Contents", ())
         return [each["Key"] for each in found if not each["Key"].startswith("digits/")]
 
-    def start_cluster(self) -> str:
-        """One of the user's own."""
-        self.s3.put_object(Bucket="data", Key="digits/own.sh", Body=_BOOTSTRAP.encode())
+    def start_cluster(self, *packages: str) -> str:
+        """One of the user's own, with Python and packages."""
+        name = emr_runner.python()
+        script = (f"#!/bin/sh -e\nsudo dnf install -y {name} {name}-pip\n"
+                  f"sudo {name} -m pip install {' '.join(packages)}\n")
+        self.s3.put_object(Bucket="data", Key="digits/own.sh", Body=script.encode())
         return self.emr.run_job_flow(
             Name="mine", ReleaseLabel="emr-7.13.0", Instances={
                 "KeepJobFlowAliveWhenNoSteps": True, "InstanceGroups": [

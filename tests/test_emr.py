@@ -110,7 +110,7 @@ def test_a_data_set_is_made_there(aws, tmp_path):
 
 
 def test_a_cluster_of_the_users_goes_on(aws, trained, tmp_path):
-    mine = aws.start_cluster()
+    mine = aws.start_cluster("numpy", "s3fs", "PyYAML")
     options = ("--model", trained[0] / "model", "--data", "s3://data/digits", "--json")
     there = run(tmp_path, "evaluate", *options, *EMR, "--cluster-id", mine)
     here = run(tmp_path, "evaluate", *options)
@@ -136,6 +136,16 @@ def test_an_error_of_a_task_comes_as_a_record(aws, tmp_path):
     assert_one_line(error, ("s3://data/digits/shards/00001.safetensors", "SHA-256", "corrupted"))
     assert aws.states() == ["TERMINATED"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_of_the_users_without_numpy(aws, trained, tmp_path):
+    mine = aws.start_cluster("PyYAML")
+    done = run(tmp_path, "evaluate", "--model", trained[0] / "model", "--data", "s3://data/digits",
+               *EMR, "--cluster-id", mine)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, (
+        "has no numpy; install numpy there, or name another Python with --python-bin",))
+    aws.emr.terminate_job_flows(JobFlowIds=[mine])
 
 
 def test_a_step_that_says_nothing_itself(aws, tmp_path):
@@ -185,7 +195,7 @@ def test_a_lost_driver_is_cleaned_up_after_and_ctrl_c_ends_the_cluster(aws, tmp_
 
 
 def test_ctrl_c_ends_the_step_on_a_cluster_of_the_users(aws, tmp_path):
-    mine = aws.start_cluster()
+    mine = aws.start_cluster("numpy", "s3fs", "PyYAML")
     with start(tmp_path, *TRAIN, "300", "--out", tmp_path / "m", *EMR, "--cluster-id", mine) as driver:
         aws.wait(lambda: aws.running())
         driver.send_signal(signal.SIGTERM)

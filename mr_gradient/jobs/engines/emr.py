@@ -15,6 +15,9 @@ import socket
 import sys
 from collections.abc import Iterator
 
+from mrjob.protocol import JSONProtocol
+
+from mr_gradient import probe
 from mr_gradient.errors import MrGradientError
 from mr_gradient.jobs.base_job import BaseJob
 from mr_gradient.jobs.engines import package, sizes
@@ -80,7 +83,9 @@ class EmrEngine(Engine):
             files = itertools.chain.from_iterable(
                 (option, self.storage.put(path, sent[option]))
                 for option, path in work.broadcast.items())
-            job = work.kind([*self.arguments, *work.options, *files, "--output-dir",
+            # A node whose Python cannot do the work says so at once.
+            first = [] if self._jobs > 1 else ["--cmdenv", f"{probe.FIRST}=1"]
+            job = work.kind([*self.arguments, *first, *work.options, *files, "--output-dir",
                              f"{self.storage.uri}/{output}", self.stage(work.manifest)])
             with job.make_runner() as runner:
                 self._submit(runner, work)
@@ -96,6 +101,8 @@ class EmrEngine(Engine):
             self.facts = {"cluster": self.cluster.id, "step": self.cluster.last}
 
         runner.module, runner.defaults = work.kind.__module__, self._defaults(work)
+        if issubclass(work.kind.INTERNAL_PROTOCOL, JSONProtocol):
+            runner.form = "json"
         runner.stage, runner.submit = self.stage, submit
         runner.run()
 

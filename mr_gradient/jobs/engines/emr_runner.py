@@ -17,7 +17,7 @@ from mrjob.cloud import HadoopInTheCloudJobRunner
 from mrjob.emr import EMRJobRunner
 from mrjob.setup import UploadDirManager
 
-from mr_gradient import fingerprint
+from mr_gradient import fingerprint, probe
 from mr_gradient.errors import UsageError
 from mr_gradient.jobs.engines import package
 
@@ -60,11 +60,12 @@ def packages(*more: str) -> list[str]:
 
 
 class EmrRunner(EMRJobRunner):
-    """``module``: where the class of the job is. ``defaults``: properties of the job, below all that
-    the user sets. ``stage``: gives the URI of a local file. ``submit``: runs a step to its end.
+    """``module``: where the class of the job is; ``form``: of its records, for ``probe``.
+    ``defaults``: properties of the job, below all that the user sets. ``stage``: gives the URI of a
+    local file. ``submit``: runs a step to its end.
     """
 
-    module = ""
+    module, form = "", "base64"
     defaults: dict[str, str] = {}
     stage: Callable[[str], str]
     submit: Callable[[dict], None]
@@ -150,16 +151,16 @@ class EmrRunner(EMRJobRunner):
         found = {**{name: os.environ[name] for name in fingerprint.KERNELS if name in os.environ},
                  **super()._cmdenv()}
         path = [package.NAME, *filter(None, [found.get("PYTHONPATH")])]
-        return {**found, "PYTHONPATH": os.pathsep.join(path)}
+        return {**found, probe.ALONE: "1", "PYTHONPATH": os.pathsep.join(path)}
 
     def _jobconf_for_step(self, step_num: int) -> dict:
         return {**self.defaults, **super()._jobconf_for_step(step_num)}
 
     def _script_args_for_step(self, step_num: int, mrc: str, input_manifest: bool = False) -> list[str]:
-        """The job as a module of the package, which is on the tasks' path."""
+        """The job as a module of the package, which is on the tasks' path; first ``probe``."""
         words = super()._script_args_for_step(step_num, mrc, input_manifest)
         at = words.index(self._working_dir_mgr.name("file", self._script_path))
-        return [*words[:at], "-m", self.module, *words[at + 1:]]
+        return [*words[:at], "-m", probe.__name__, self.form, self.module, *words[at + 1:]]
 
     def _file_arg_hash_paths(self, *args, **kwargs) -> Iterator[str]:
         """As mrjob's, without the job's own file."""
