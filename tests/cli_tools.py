@@ -61,7 +61,8 @@ def on_terminal(arguments: list[str], columns: int, timeout: float = 60,
     try:
         done = subprocess.run(
             arguments, stdout=subprocess.PIPE, stderr=terminal, stdin=subprocess.DEVNULL,
-            env=environment(COLUMNS=str(columns), TERM="xterm", NO_COLOR="1", **variables),
+            env=environment(**{**variables, "COLUMNS": str(columns), "TERM": "xterm",
+                               "NO_COLOR": "1"}),
             check=False, text=True, timeout=timeout)
     finally:
         os.close(terminal)

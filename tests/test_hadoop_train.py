@@ -162,7 +162,7 @@ def test_a_driver_that_is_lost(hadoop, user, here, data, tmp_path):
     assert until_gone(hadoop, job["id"]) == "KILLED"
     number = job["id"].replace("application", "job")
     assert f"ended {number}, which an earlier run of this command has left" in shown
-    assert "map 100% reduce 0%" in shown
+    assert re.search(r" 1/1 .* map 100% reduce \d+%| 0/1 .* map \d+% reduce \d+%", shown), shown
     run(str(here), tmp_path / "inline", 1, **MODEL)
     assert bits(tmp_path / "m") == bits(tmp_path / "inline")
 
