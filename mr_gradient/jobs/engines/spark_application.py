@@ -196,7 +196,9 @@ def _defaults(folder: str, is_local: bool) -> dict[str, str]:
              "spark.driver.defaultJavaOptions": f'"-Djava.io.tmpdir={folder}" -XX:-UsePerfData'}
     if is_local:
         found |= {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1",
-                  "spark.driver.bindAddress": "127.0.0.1"}
+                  "spark.driver.bindAddress": "127.0.0.1",
+                  # Other users of this machine can reach its ports; Spark makes the secret.
+                  "spark.authenticate": "true"}
     return found
 
 
