@@ -43,6 +43,7 @@ class Application:
         self._jobs = 0
         self._open = contextlib.ExitStack()
         try:
+            self._open.enter_context(_quiet_py4j())
             # Not in memory: Spark writes all that it shuffles.
             self.folder = self._open.enter_context(owned_folder(_PREFIX, tempfile.gettempdir()))
             self._log = os.path.join(self.folder, "log")
@@ -214,6 +215,23 @@ def _variable(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+@contextlib.contextmanager
+def _quiet_py4j() -> Iterator[None]:
+    """py4j tells the root logger of an interrupt, with a traceback, and with a handler that stays."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return f"{os.sep}py4j{os.sep}" not in record.pathname
+
+    root.addFilter(of_others)
+    try:
+        yield
+    finally:
+        root.removeFilter(of_others)
+        root.handlers[:] = handlers
 
 
 def _end(gateway: Any) -> None:
