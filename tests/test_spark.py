@@ -137,20 +137,26 @@ def test_kill_9_of_an_executor(tmp_path, temporary, digits, spark, monkeypatch):
     assert bits(tmp_path / "m") == bits(digits / "softmax")
 
 
-@pytest.mark.parametrize("where", ["local", pytest.param("cluster", marks=pytest.mark.long)])
-def test_a_task_that_fails_is_one_clear_error(tmp_path, temporary, digits, request, where):
-    """As inline says it; on a cluster the last of its attempts reports it."""
-    shutil.copytree(digits / "data", tmp_path / "data")
-    shard = tmp_path / "data" / "shards" / "00001.safetensors"
+def test_a_task_that_fails_is_one_clear_error(tmp_path, temporary, digits):
+    """As inline says it."""
+    train_on_a_corrupted_shard(tmp_path, digits, LOCAL)
+
+
+@pytest.mark.long
+def test_a_task_that_fails_is_one_clear_error_of_a_cluster(tmp_path, temporary, digits, spark):
+    """The last of its attempts reports it."""
+    train_on_a_corrupted_shard(tmp_path, digits, spark.options)
+
+
+def train_on_a_corrupted_shard(folder: Path, digits: Path, options: list[str]) -> None:
+    shutil.copytree(digits / "data", folder / "data")
+    shard = folder / "data" / "shards" / "00001.safetensors"
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    options = LOCAL if where == "local" else request.getfixturevalue("spark").options
     with pytest.raises(DataError, match=r"00001.safetensors.*corrupted"):
-        run(f"file://{tmp_path / 'data'}", tmp_path / "m", 5, None, options, runner="spark",
+        run(f"file://{folder / 'data'}", folder / "m", 5, None, options, runner="spark",
             **RECIPES["softmax"])
-
-
 
 
 @pytest.mark.long
