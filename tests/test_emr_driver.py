@@ -74,14 +74,14 @@ def test_the_bits_are_those_of_inline(aws, hadoop, nodes, tmp_path):
 
 
 def test_an_error_of_the_driver_is_ours(aws, nodes, tmp_path):
-    """Hadoop streaming is not where the driver, on the master node, looks for it."""
+    """Hadoop streaming is not where the driver, on the master node, is told to look for it."""
     aws.begin()
-    done = module("mr_gradient", *TRAIN, "2", "--out", "s3://data/digits/none", *THERE, *nodes[2:],
-                  temporary=tmp_path)
+    done = module("mr_gradient", *TRAIN, "2", "--out", "s3://data/digits/none", *THERE, *nodes,
+                  "--hadoop-streaming-jar", "file:///none.jar", temporary=tmp_path)
     assert done.returncode == 2
     (step,) = aws.steps(aws.clusters()[0]["Id"])
     assert done.stderr.splitlines()[-1].startswith(
-        f"mr-gradient: step {step['Id']}, on the master node: -r hadoop: no hadoop-streaming*.jar")
+        f"mr-gradient: step {step['Id']}, on the master node: --hadoop-streaming-jar /none.jar: no such")
     assert aws.states() == ["TERMINATED"]
     assert files(aws) == []
 

@@ -7,9 +7,11 @@ goes on; the cluster ends when it is idle.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 
+from mr_gradient import fingerprint
 from mr_gradient.errors import DivergenceError, MrGradientError, TaskError, UsageError
 from mr_gradient.jobs.engines import package
 from mr_gradient.jobs.engines.emr import EmrEngine
@@ -37,7 +39,9 @@ def run_driver(engine: EmrEngine, files: dict[str, bytes], words: list[str],
         engine.storage.put_bytes(data, f"{_FOLDER}/{name}")
     uri = f"{engine.storage.uri}/{_FOLDER}"
     fetch = "aws s3 cp --only-show-errors"
-    call = shlex.join([*python, "-m", "mr_gradient.jobs.engines.emr_master", uri, *words])
+    # As for tasks: the bits depend on what these say to BLAS and numpy (law 2).
+    same = [f"{name}={os.environ[name]}" for name in fingerprint.KERNELS if name in os.environ]
+    call = shlex.join(["env", *same, *python, "-m", "mr_gradient.jobs.engines.emr_master", uri, *words])
     script = (f"set -e; cd $(mktemp -d); {fetch} --recursive {uri}/ .; "
               f"{fetch} {engine.package} {package.NAME}; "
               f"{shlex.join(python)} -m zipfile -e {package.NAME} package; "
