@@ -81,7 +81,7 @@ def test_an_error_of_the_driver_is_ours(aws, nodes, tmp_path):
     assert done.returncode == 2
     (step,) = aws.steps(aws.clusters()[0]["Id"])
     assert done.stderr.splitlines()[-1].startswith(
-        f"mr-gradient: step {step['Id']}, on the master node: --hadoop-streaming-jar /none.jar: no such")
+        f"mr-gradient: step {step['Id']}, on the master node: --hadoop-streaming-jar /none.jar: no ")
     assert aws.states() == ["TERMINATED"]
     assert files(aws) == []
 
