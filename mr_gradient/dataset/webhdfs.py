@@ -11,7 +11,9 @@ import errno
 import http.client
 import json
 import os
+import socket
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -26,6 +28,16 @@ _ERRORS = {"FileNotFoundException": FileNotFoundError, "AccessControlException":
 
 class UnreachableError(OSError):
     """No name node answers, or none that may."""
+
+
+@dataclass(frozen=True)
+class DataNode:
+    """``host``: as the cluster calls it; ``web``: HOST:PORT that serves WebHDFS; ``address``: IP:PORT
+    by which the name node knows it."""
+
+    host: str
+    web: str
+    address: str
 
 
 class WebHdfs:
@@ -54,6 +66,14 @@ class WebHdfs:
     def make_folder(self, path: str, permission: str = "755") -> None:
         """A folder, and those above it; no error if it is there."""
         self._ask("PUT", path, "MKDIRS", {"permission": permission})
+
+    def replicas(self, path: str) -> list[DataNode]:
+        """The data nodes that hold the first block of a file."""
+        blocks = self._ask("GET", path, "GET_BLOCK_LOCATIONS", {"length": 1})["LocatedBlocks"]
+        port = "infoSecurePort" if self._name_nodes[0].startswith("https:") else "infoPort"
+        found = [each for block in blocks["locatedBlocks"][:1] for each in block["locations"]]
+        return [DataNode(each["hostName"], f"{each['hostName']}:{each[port]}",
+                         f"{each['ipAddr']}:{each['xferPort']}") for each in found]
 
     @contextlib.contextmanager
     def open(self, path: str, start: int = 0, length: int = -1) -> Iterator[http.client.HTTPResponse]:
@@ -87,10 +107,18 @@ class WebHdfs:
         option = "OVERWRITE" if overwrite else "NONE"
         self._ask("PUT", path, "RENAME", {"destination": to, "renameoptions": option})
 
+    def write_at(self, path: str, data: bytes, node: DataNode | None) -> None:
+        """A small file with one replica, which is kept by the data node that writes it: this one."""
+        where = urlsplit(self._ask("PUT", path, "CREATE", {"overwrite": "true", "replication": "1"}))
+        url = where._replace(netloc=node.web if node else where.netloc).geturl()
+        with _connected(url) as connection:
+            connection.request("PUT", _target(url), data)
+            _checked(connection.getresponse()).read()
+
     @contextlib.contextmanager
     def _redirected(self, method: str, path: str, operation: str, query: dict) -> Iterator[str]:
         """The URL at a data node, which is lost if the block fails to talk to it."""
-        avoid = {"excludedatanodes": ",".join(self.lost)} if self.lost else {}
+        avoid = {"excludedatanodes": self._avoided(path, operation)} if self.lost else {}
         where = self._ask(method, path, operation, {**query, **avoid})
         try:
             yield where
@@ -99,6 +127,12 @@ class WebHdfs:
         except OSError:
             self.lost.append(urlsplit(where).netloc)
             raise
+
+    def _avoided(self, path: str, operation: str) -> str:
+        """The lost data nodes as the name node knows them, which is not by their web addresses."""
+        if operation == "OPEN":
+            return ",".join(each.address for each in self.replicas(path) if each.web in self.lost)
+        return ",".join(socket.gethostbyname(urlsplit(f"//{each}").hostname) for each in self.lost)
 
     def _ask(self, method: str, path: str, operation: str, query: dict | None = None) -> Any:
         """The active name node's answer: a JSON object, or the address of a data node."""

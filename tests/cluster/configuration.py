@@ -43,6 +43,7 @@ def write(folder: Path, jars: Path, options: Options, ports: Ports) -> None:
     for pages in ("hdfs", "datanode", "static"):
         (folder / "webapps" / pages).mkdir(parents=True)
     classpath = f"{folder},{jars}/*"
+    quick_java = " ".join([_QUICK_JAVA, *options.java])
     expiry = str(options.expiry_seconds * 1000)
     sites = {
         "core": {
@@ -99,10 +100,10 @@ def write(folder: Path, jars: Path, options: Options, ports: Ports) -> None:
             "mapreduce.client.completion.pollinterval": "200",
             "yarn.app.mapreduce.am.scheduler.heartbeat.interval-ms": "100",
             "yarn.app.mapreduce.am.resource.mb": "512",
-            "yarn.app.mapreduce.am.command-opts": f"-Xmx256m {_QUICK_JAVA}",
+            "yarn.app.mapreduce.am.command-opts": f"-Xmx256m {quick_java}",
             "mapreduce.map.memory.mb": "384",
             "mapreduce.reduce.memory.mb": "384",
-            "mapred.child.java.opts": f"-Xmx200m {_QUICK_JAVA}",
+            "mapred.child.java.opts": f"-Xmx200m {quick_java}",
             "mapreduce.task.io.sort.mb": "32",
             "mapreduce.reduce.shuffle.connect.timeout": "5000",
             "mapreduce.reduce.shuffle.read.timeout": "10000"}}

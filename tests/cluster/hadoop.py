@@ -77,7 +77,8 @@ class HadoopCluster:
         kind, _, node = name.rpartition(" ") if name[-1].isdigit() else (name, "", "")
         main, heap = _KINDS[kind]
         java = [str(self.java_home / "bin" / "java"), *configuration.java_options(heap),
-                f"-Djava.io.tmpdir={self.folder}/tmp", "-cp", f"{self._conf}:{self.jars}/*"]
+                *self.options.java, f"-Djava.io.tmpdir={self.folder}/tmp",
+                "-cp", f"{self._conf}:{self.jars}/*"]
         # Whoever is early asks again soon.
         early = ["-Dipc.client.connect.max.retries=100", "-Dipc.client.connect.retry.interval=100"]
         argv, env = [*java, main, *early], dict(self._base_environment)
@@ -195,7 +196,8 @@ class HadoopCluster:
             **dict.fromkeys(("HADOOP_USER_NAME", "USER", "LOGNAME"), self.options.user)}
         script = self.folder / "bin" / "hadoop"
         head, _, body = Path(__file__).with_name("hadoop.sh").read_text("utf-8").partition("\n")
-        options = [*configuration.java_options(256), f"-Djava.io.tmpdir={self.folder}/tmp"]
+        options = [*configuration.java_options(256), *self.options.java,
+                   f"-Djava.io.tmpdir={self.folder}/tmp"]
         values = {"HADOOP_CONF_DIR": self._conf, "JAVA_HOME": self.java_home,
                   "HADOOP_JARS": self.jars, "HADOOP_JAVA_OPTIONS": " ".join(options)}
         assignments = [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]

@@ -14,7 +14,7 @@ class Options:
     choice, and one of the fault tests is ten seconds. ``node_environment``: variables for the
     daemons of the nodes and, through the node managers, for the tasks; ``{node}`` in a value is the
     number of the node, ``{folder}`` its folder. ``properties``: of Hadoop, over ours, for all daemons
-    and clients.
+    and clients. ``java``: options of all JVMs, those of tasks included.
     """
 
     data_nodes: int = 2
@@ -25,3 +25,4 @@ class Options:
     history: bool = True
     node_environment: dict[str, str] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)
+    java: tuple[str, ...] = ()
