@@ -57,7 +57,8 @@ def client(hadoop, tmp_path, monkeypatch):
     python.chmod(0o755)
     # A second attempt on the other node would fetch a shard once more.
     yield ["--python-bin", str(python), "--hadoop-streaming-jar", str(hadoop.streaming_jar),
-           "-D", "mapreduce.map.speculative=false", "--cmdenv", f"HADOOP_HOME={tmp_path / 'home'}"], starts
+           "-D", "mapreduce.map.speculative=false",
+           "--cmdenv", f"HADOOP_HOME={tmp_path / 'home'}"], starts
     shards._open.clear()
 
 

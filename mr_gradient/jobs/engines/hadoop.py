@@ -14,7 +14,7 @@ from mrjob.protocol import JSONProtocol
 
 from mr_gradient import probe
 from mr_gradient.dataset import hadoop_site
-from mr_gradient.errors import MrGradientError
+from mr_gradient.errors import MrGradientError, TaskError
 from mr_gradient.jobs.engines import (
     hadoop_client,
     hadoop_environments,
@@ -27,6 +27,7 @@ from mr_gradient.jobs.engines.hadoop_environments import HadoopEnvironments
 from mr_gradient.jobs.engines.hadoop_log import ClientLog
 from mr_gradient.jobs.engines.hadoop_runner import HadoopRunner
 from mr_gradient.jobs.engines.hadoop_storage import HadoopStorage
+from mr_gradient.jobs.engines.locality import Inputs
 from mr_gradient.jobs.gradient_job import GradientJob
 from mr_gradient.jobs.task_errors import bad_nodes
 
@@ -68,6 +69,7 @@ class HadoopEngine(Engine):
         self._environments = HadoopEnvironments(
             self._hadoop, f"{_absolute(parent)}/{hadoop_environments.FOLDER}")
         self._staged: dict[str, str] = {}
+        self._inputs = Inputs(self._storage.uri, self._stage)
         self._begun, self._jobs = False, 0
         #: A job that a lost driver left may still write, but not into a folder of ours.
         self._driver = uuid.uuid4().hex[:8]
@@ -81,6 +83,16 @@ class HadoopEngine(Engine):
         yield from without_errors(records)
 
     def _job(self, work: Work) -> list[tuple]:
+        """The records of a job, which is run again if the descriptors of its splits are lost."""
+        try:
+            return self._once(work)
+        except TaskError as error:
+            if not self._inputs.lost(work.manifest, error):
+                raise
+            self.note("warning: a data node is lost; from now on YARN is not told where shards are")
+            return self._once(work)
+
+    def _once(self, work: Work) -> list[tuple]:
         """One start of the client; the records come from the job's output in HDFS."""
         if not self._begun:
             self._begin()
@@ -88,14 +100,16 @@ class HadoopEngine(Engine):
         first = [] if self._jobs > 1 else ["--cmdenv", f"{probe.FIRST}=1"]
         output = f"output-{self._driver}-{self._jobs}"
         files = [each for pair in work.broadcast.items() for each in pair]
+        source = self._inputs.of(work.manifest)
         shipped = self._environments.options(work, self.watch) if self._ships else []
         job = work.kind([*shipped, *self.arguments, *first, *work.options, *files, "--output-dir",
-                         f"{self._storage.uri}/{output}", self._stage(work.manifest)])
+                         f"{self._storage.uri}/{output}", source.uri])
         log = ClientLog(self.watch, self._found)
         try:
             with job.make_runner() as runner:
                 runner.module, runner.name = work.kind.__module__, self._name
-                runner.defaults, runner.log = self._defaults(work), log
+                runner.defaults = {**self._defaults(work), **source.properties}
+                runner.log, runner._hadoop_input_format = log, source.format
                 if issubclass(work.kind.INTERNAL_PROTOCOL, JSONProtocol):
                     runner.form = "json"
                 runner.run()

@@ -63,7 +63,8 @@ class Inputs:
     def lost(self, manifest: str, error: TaskError) -> bool:
         """Whether a job failed since a node with descriptors is gone; from then on it is the manifest,
         whose replicas are as many as HDFS makes."""
-        found = self._found[manifest].format is None and _LOST in error.details
+        near = self._found.get(manifest)
+        found = near is not None and near.format is None and _LOST in error.details
         if found:
             self._found[manifest] = Input(self._stage(manifest))
         return found
