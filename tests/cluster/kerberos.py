@@ -6,10 +6,12 @@ Needs Debian's packages krb5-kdc, krb5-admin-server and krb5-user, or the like.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from cluster import configuration
 from cluster.hadoop import HadoopCluster
@@ -109,8 +111,11 @@ class KeyDistributionCentre:
             "dfs.block.access.token.enable": "true",
             # Data nodes on ports of ordinary users, as where TLS protects them.
             "ignore.secure.ports.for.testing": "true",
-            "dfs.web.authentication.kerberos.principal": f"{_WEB}@{REALM}",
-            "dfs.web.authentication.kerberos.keytab": keytab,
+            # Who says no more than a name is let in over HTTP otherwise.
+            "hadoop.http.authentication.type": "kerberos",
+            **{f"{prefix}.authentication.kerberos.{name}": value
+               for prefix in ("hadoop.http", "dfs.web")
+               for name, value in (("principal", f"{_WEB}@{REALM}"), ("keytab", keytab))},
             **{f"{daemon}.kerberos.principal": principal for daemon in hdfs},
             **{f"{daemon}.keytab.file": keytab for daemon in hdfs},
             **{f"{daemon}.principal": principal for daemon in yarn},
@@ -148,11 +153,23 @@ class SecureCluster(HadoopCluster):
             raise RuntimeError(f"hadoop {arguments}: status {done.returncode}\n{done.stderr}")
         return done.stdout
 
+    def name_node(self, bean: str = "FSNamesystemState") -> dict[str, Any]:
+        """No more of the bean than the number of live data nodes, by the client: over HTTP the
+        administrator would have to sign in."""
+        try:
+            said = self.run_as(self._administrator, "dfsadmin", "-report")
+        except RuntimeError as error:
+            raise OSError(str(error)) from None  # not yet
+        return {"NumLiveDataNodes": int((re.findall(r"Live datanodes \((\d+)\)", said) or [0])[0])}
+
+    @property
+    def _administrator(self) -> dict[str, str]:
+        return self.centre.ticket(_DAEMONS, self.centre.daemons)
+
     def _make_folders(self) -> bool:
-        """By the client: over HTTP the administrator would have to sign in."""
-        if self.name_node()["FSState"] != "Operational":
-            return False
-        ticket = self.centre.ticket(_DAEMONS, self.centre.daemons)
+        self.name_node()
+        ticket = self._administrator
+        self.run_as(ticket, "dfsadmin", "-safemode", "wait")
         folders = configuration.hdfs_folders(self.options.user)
         self.run_as(ticket, "fs", "-mkdir", "-p", *(path for path, _, _ in folders))
         public = [path for path, _, mode in folders if mode == "1777"]
