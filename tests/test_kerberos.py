@@ -7,7 +7,6 @@ distribution centre; data nodes are on ports that anybody can take, where others
 from __future__ import annotations
 
 import os
-import sys
 
 import pytest
 from cluster.kerberos import KeyDistributionCentre, SecureCluster, why_not
@@ -72,13 +71,3 @@ def test_shards_are_read_by_the_users_hadoop(signed_in, data, tmp_path):
         run(folder, tmp_path / name, 2, **SOFTMAX)
     assert bits(tmp_path / "there") == bits(tmp_path / "here")
     assert len(list((tmp_path / "cache").iterdir())) == 3
-
-
-def test_tasks_on_yarn_read_them_by_their_token(cluster, signed_in, data, tmp_path):
-    run(data[0], tmp_path / "here", 2, **SOFTMAX)
-    run(data[1], tmp_path / "there", 2, runner="hadoop", options=[
-        "--python-bin", sys.executable, "--hadoop-streaming-jar",
-        str(cluster.streaming_jar)], **SOFTMAX)
-    assert bits(tmp_path / "there") == bits(tmp_path / "here")
-    kept = list(cluster.folder.glob("node1/local/usercache/hadoop/mr_gradient-cache/*"))
-    assert len(kept) == 3
