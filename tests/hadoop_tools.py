@@ -50,7 +50,7 @@ class User:
             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
             env=self.environment)
 
-    def run(self, *argv: object, seconds: float = 280) -> subprocess.CompletedProcess:
+    def run(self, *argv: object, seconds: float = 200) -> subprocess.CompletedProcess:
         process = self.start(*argv)
         try:
             out, err = process.communicate(timeout=seconds)

@@ -81,6 +81,8 @@ def write(folder: Path, jars: Path, options: Options, ports: Ports) -> None:
             "yarn.nodemanager.resource.memory-mb": str(options.node_memory),
             "yarn.nodemanager.resource.cpu-vcores": "8",
             "yarn.nodemanager.pmem-check-enabled": "true",
+            # By itself YARN leaves the check to control groups, also where there are none.
+            "yarn.nodemanager.resource.memory.enforced": "false",
             # Java reserves addresses by the gigabyte.
             "yarn.nodemanager.vmem-check-enabled": "false",
             "yarn.nodemanager.resource-monitor.interval-ms": "500",
