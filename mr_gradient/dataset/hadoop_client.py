@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from mr_gradient.dataset import hadoop_site
+from mr_gradient.errors import UsageError
 
 _ERRORS = (("No such file", FileNotFoundError, errno.ENOENT),
            ("Permission denied", PermissionError, errno.EACCES),
@@ -24,7 +26,7 @@ def read(uri: str) -> Iterator[BinaryIO]:
     """A file from its start; who does not read to the end kills the client."""
     with tempfile.TemporaryFile() as errors, subprocess.Popen(
             [hadoop_site.command(), "fs", "-cat", uri], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=errors) as process:
+            stdout=subprocess.PIPE, stderr=errors, env=_environment()) as process:
         try:
             yield process.stdout
             if not process.stdout.peek(1):
@@ -35,9 +37,10 @@ def read(uri: str) -> Iterator[BinaryIO]:
 
 def write(uri: str, chunks: Iterable[Any]) -> None:
     """A new file, whole or absent, in a folder that is there."""
+    status(uri.rpartition("/")[0])  # what is read from a pipe is put into folders that are made for it
     with tempfile.TemporaryFile() as errors, subprocess.Popen(
             [hadoop_site.command(), "fs", "-put", "-f", "-", uri], stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL, stderr=errors) as process:
+            stdout=subprocess.DEVNULL, stderr=errors, env=_environment()) as process:
         try:
             with contextlib.suppress(BrokenPipeError), process.stdin as file:  # it says why
                 file.writelines(chunks)
@@ -51,7 +54,8 @@ def run(*arguments: str) -> str:
     """``hadoop fs ARGUMENTS``; returns its stdout. Raises the ``OSError`` that it tells of."""
     with tempfile.TemporaryFile() as errors:
         done = subprocess.run([hadoop_site.command(), "fs", *arguments], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=errors, check=False)
+                              stdout=subprocess.PIPE, stderr=errors, check=False,
+                              env=_environment())
         _check(done.returncode, errors, arguments[0])
     return done.stdout.decode(errors="surrogateescape")
 
@@ -64,6 +68,13 @@ def status(uri: str) -> dict[str, Any]:
 def children(uri: str) -> list[dict[str, Any]]:
     """What is in a folder, each as ``status`` with a name ``pathSuffix``."""
     return _parse(run("-ls", uri))
+
+
+def _environment() -> dict[str, str]:
+    """Without Kerberos, a task is who started its job; its process may be another user's."""
+    with contextlib.suppress(UsageError):
+        return {**os.environ, "HADOOP_USER_NAME": hadoop_site.user()}
+    return dict(os.environ)
 
 
 def _parse(listed: str) -> list[dict[str, Any]]:
