@@ -108,6 +108,7 @@ def test_a_python_without_packages(hadoop, user, here, data, tmp_path, capfd):
     assert {name[31:] for name in left if name.startswith(other)} == {"2.zip", "2.used", "4.part"}
 
 
+@pytest.mark.long
 def test_one_node_without_packages(hadoop, user, here, data, tmp_path, capfd):
     """It is named, and its tasks go to others. Here the first attempt of a task stands for it."""
     mixed = python(tmp_path, 'case "$mapreduce_task_attempt_id" in\n'
