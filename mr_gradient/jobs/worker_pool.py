@@ -120,10 +120,17 @@ class WorkerPool:
         answer_read, answer_write = os.pipe()
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-        with warnings.catch_warnings():
-            # Python counts BLAS's idle threads, which BLAS itself stops at a fork.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        # A Ctrl-C before the child ignores it would end the child, and look like a crash of it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            with warnings.catch_warnings():
+                # Python counts BLAS's idle threads, which BLAS itself stops at a fork.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+            if pid == 0:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if pid == 0:
             status = 1
             try:
@@ -156,8 +163,7 @@ def _death(child: _Child) -> TaskError:
 
 
 def _serve(tasks: int, answers: int) -> None:
-    """The child's loop: a line in, the task run, a line out; Ctrl-C is the driver's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The child's loop: a line in, the task run, a line out."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with os.fdopen(tasks, "rb") as lines:
         for line in lines:
