@@ -23,22 +23,23 @@ import time
 from pathlib import Path
 from unittest import mock
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from cluster import HadoopCluster, Options
+
+from mr_gradient.cli import main as mr_gradient
+from mr_gradient.config import TrainConfig
+from mr_gradient.dataset.schema import open_dataset
+from mr_gradient.dataset.uris import split
+from mr_gradient.dataset.webhdfs import WebHdfs
+from mr_gradient.jobs.engines import locality
+from mr_gradient.jobs.launch import job_arguments, launcher
+from mr_gradient.jobs.manifest import make_splits
+from mr_gradient.strategies.passes import Passes
+from mr_gradient.training_parts import Parts
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from cluster import HadoopCluster, Options  # noqa: E402
-
-from mr_gradient.cli import main as mr_gradient  # noqa: E402
-from mr_gradient.config import TrainConfig  # noqa: E402
-from mr_gradient.dataset.schema import open_dataset  # noqa: E402
-from mr_gradient.dataset.uris import split  # noqa: E402
-from mr_gradient.dataset.webhdfs import WebHdfs  # noqa: E402
-from mr_gradient.jobs.engines import locality  # noqa: E402
-from mr_gradient.jobs.launch import job_arguments, launcher  # noqa: E402
-from mr_gradient.jobs.manifest import make_splits  # noqa: E402
-from mr_gradient.strategies.passes import Passes  # noqa: E402
-from mr_gradient.training_parts import Parts  # noqa: E402
-
 WAYS = ("manifest", "unplaced", "placed")
 #: One round of map tasks, as where a cluster is as large as the work.
 MEGABYTES = 1536

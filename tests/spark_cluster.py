@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cluster.fixture import leave_out
 from cluster.jars import Missing, java_home
 from cluster.processes import descendants, parents, with_argument
 
@@ -42,14 +43,8 @@ def why_not() -> str:
 @pytest.fixture(scope="session")
 def spark_ready(request: pytest.FixtureRequest) -> None:
     """That Spark can be started. Without pyspark or Java, CI fails; others skip, and read why."""
-    if not (reason := why_not()):
-        return
-    if os.environ.get("MR_GRADIENT_CI"):
-        pytest.fail(f"{reason}, and MR_GRADIENT_CI is set")
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print(f"\nThe tests on a real Spark are left out. {reason}")
-    pytest.skip(reason)
+    if reason := why_not():
+        leave_out(request, "Spark", reason)
 
 
 class SparkCluster:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from mr_gradient.dataset.uris import split
 from mr_gradient.errors import DataError
 
 
-class _Remote:
+class _Remote(ABC):
     """Parts are fetched into a file of the task's machine first, since they are read twice and may be
     larger than its memory."""
 
@@ -24,8 +25,9 @@ class _Remote:
     def __init__(self, folder: str) -> None:
         self.folder = folder.rstrip("/")
 
+    @abstractmethod
     def _fetch(self, span: Span) -> Iterator[bytes | memoryview]:
-        raise NotImplementedError
+        """The bytes of a part, in order."""
 
     @contextlib.contextmanager
     def _errors(self, name: str, what: str) -> Iterator[None]:
@@ -61,7 +63,7 @@ class _Remote:
                     again(lambda span=span, start=start: fetch(span, start))
             yield read
 
-    def sync(self, names: Iterable[str]) -> None:
+    def sync(self, names: Iterable[str]) -> None:  # noqa: B027  a folder has something to do
         """A store keeps what it has taken."""
 
 
