@@ -217,26 +217,13 @@ def test_the_driver(quick):
 
 
 @pytest.mark.long
-def test_the_java_of_a_map_task(scene):
-    scene.brakes.put("map", f"iteration 1{ONE_MAP}.*output")
+@pytest.mark.parametrize(("step", "tasks", "what"), [
+    ("map", ONE_MAP, "java"), ("reduce", REDUCES, "pid"), ("reduce", REDUCES, "java")])
+def test_a_task_or_its_java(scene, step, tasks, what):
+    """In the middle of its first record."""
+    scene.brakes.put(step, f"iteration 1{tasks}.*output")
     scene.start()
-    [task] = scene.held("map")
-    kill(task.java)
-    scene.finish()
-    scene.brakes.release()
-    gone(scene, task.pid)
-    states = scene.attempts(scene.job("iteration 1"))
-    assert states.pop(task.attempt) == "FAILED"
-    assert set(states.values()) == {"SUCCEEDED"}
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("what", ["pid", "java"])
-def test_a_reduce_task(scene, what):
-    """Python, or its JVM, in the middle of the first sum."""
-    scene.brakes.put("reduce", f"iteration 1{REDUCES}.*output")
-    scene.start()
-    [task] = scene.held("reduce")
+    [task] = scene.held(step)
     kill(getattr(task, what))
     scene.finish()
     scene.brakes.release()
